@@ -1,0 +1,1 @@
+"""Code that tests share: models small enough to make on the spot."""
