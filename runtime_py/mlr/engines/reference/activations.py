@@ -1,0 +1,41 @@
+"""Activations rounded to 8 bits as the kernel (and llama.cpp) rounds them before a product.
+
+With them the reference engine differs from the kernel by floating-point rounding alone, so a
+comparison can be far tighter than the error of the quantization itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["quantize_activations"]
+
+BLOCK = {"Q4_0": 32, "Q5_0": 32, "Q8_0": 32, "Q4_K": 256, "Q6_K": 256}
+
+
+def quantize_activations(
+    x: NDArray[np.floating[Any]], weight_type: str
+) -> NDArray[np.floating[Any]]:
+    """`x` (…, columns) after rounding to 8 bits per block, in the dtype of `x`.
+
+    A block of 32 (beside Q4_0, Q5_0, Q8_0) or 256 (beside Q4_K, Q6_K) becomes integers from
+    -127 to 127, rounded half away from zero, times the block's largest magnitude / 127. That
+    scale is a float16 for blocks of 32. Weights of other types take activations as they are.
+    """
+    block = BLOCK.get(weight_type)
+    if block is None:
+        return x
+    blocks = x.astype(np.float32).reshape(*x.shape[:-1], -1, block)
+    largest = np.abs(blocks).max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0))
+    scaled = blocks * inverse
+    q = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
+    d = largest / np.float32(127)
+    if block == 32:
+        d = d.astype(np.float16).astype(np.float32)
+    rounded: NDArray[np.floating[Any]] = q.astype(x.dtype) * d.astype(x.dtype)
+    return rounded.reshape(x.shape)

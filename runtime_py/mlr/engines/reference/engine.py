@@ -1,0 +1,173 @@
+"""The reference engine behind the protocol that every engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlr.engines.base import MemoryReport, Sampling
+from mlr.engines.reference.dequantize import dequantize
+from mlr.engines.reference.forward import Cache, Decoder
+from mlr.engines.reference.sampling import Sampler
+from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
+from mlr.formats.model_config import ModelConfig, expected_tensors
+
+__all__ = ["ReferenceEngine"]
+
+CHUNK = 256  # tokens in one pass: bounds the attention scores held at once
+
+
+class ReferenceEngine:
+    """One sequence, evaluated with NumPy. Implements `mlr.engines.base.Engine`."""
+
+    name = "reference"
+    threads = 1  # NumPy's own threads apart
+
+    def __init__(self, config: ModelConfig, decoder: Decoder, cache: Cache, weights: int) -> None:
+        """Take what `from_tensors` built; `weights` is their size in bytes."""
+        self._config = config
+        self._decoder = decoder
+        self._cache = cache
+        self._weight_bytes = weights
+        self._tokens: list[int] = []  # those in the cache
+        self._logits: NDArray[Any] | None = None  # after the last of them, (n_vocab,)
+        self._sampler = Sampler(Sampling())
+
+    @classmethod
+    def from_tensors(
+        cls,
+        config: ModelConfig,
+        tensors: Mapping[str, tuple[str, Sequence[int], bytes | bytearray | memoryview]],
+        context_length: int,
+        dtype: str = "float32",
+        *,
+        kernel_rounding: bool = False,
+    ) -> ReferenceEngine:
+        """An engine on `tensors`: GGUF name to (type, shape as rows and columns, bytes).
+
+        `dtype` is "float32", or "float64" for an oracle. `kernel_rounding` rounds what the
+        kernel rounds (activations to 8 bits before a quantized matrix, keys and values to
+        float16), so that the two differ by the rounding of sums alone.
+
+        Raises `FormatError` for a tensor that is missing or has another shape than the
+        configuration asks for, `UnsupportedModelError` for a type that is not computed on.
+        """
+        if dtype not in ("float32", "float64"):
+            raise RequestError(f"dtype must be float32 or float64, got {dtype!r}")
+        if not 1 <= context_length <= config.context_length:
+            raise RequestError(
+                f"context_length must be between 1 and {config.context_length}, "
+                f"got {context_length}"
+            )
+        weights = {}
+        for expected in expected_tensors(config):
+            if expected.name not in tensors:
+                if expected.required:
+                    raise FormatError("model", expected.name, 0, "is missing")
+                continue
+            type_name, shape, data = tensors[expected.name]
+            if tuple(shape) != expected.shape:
+                raise FormatError(
+                    "model", expected.name, 0, f"has shape {shape}, not {expected.shape}"
+                )
+            weights[expected.name] = dequantize(type_name, data, shape, dtype)
+        types = {name: tensors[name][0] for name in weights}
+        cache = Cache(config, context_length, "float16" if kernel_rounding else dtype)
+        decoder = Decoder(config, weights, types, kernel_rounding)
+        return cls(config, decoder, cache, sum(array.nbytes for array in weights.values()))
+
+    @property
+    def detail(self) -> str:
+        """One line on how it runs."""
+        return f"NumPy {np.__version__}, {self._decoder.dtype}"
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many logits `evaluate` computes."""
+        return self._config.n_vocab
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens the cache holds."""
+        return self._cache.keys.shape[1]
+
+    @property
+    def position(self) -> int:
+        """How many tokens are in the cache."""
+        return self._cache.position
+
+    @property
+    def memory(self) -> MemoryReport:
+        """Bytes of the weights, the cache, and the largest arrays of a pass."""
+        c, size = self._config, self._decoder.dtype.itemsize
+        scores = c.n_heads * CHUNK * self.context_length
+        return MemoryReport(
+            weights=self._weight_bytes,
+            kv_cache=self._cache.nbytes,
+            scratch=size * (3 * scores + CHUNK * 3 * c.n_ff + c.n_vocab),
+        )
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Append `tokens` and compute the logits after the last of them."""
+        if len(tokens):
+            hidden = self._append(tokens)[-1]
+            self._logits = self._decoder.logits(hidden)
+
+    def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
+        """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""
+        if not len(tokens):
+            return np.empty((0, self._config.n_vocab), self._decoder.dtype)
+        logits = self._decoder.logits(self._append(tokens))
+        self._logits = logits[-1]
+        return logits
+
+    def _append(self, tokens: Sequence[int]) -> NDArray[Any]:
+        """Check `tokens` and evaluate them; the hidden states, (tokens, n_embd)."""
+        wrong = [token for token in tokens if not 0 <= token < self._config.n_vocab]
+        if wrong:
+            raise RequestError(
+                f"token id {wrong[0]} is outside the vocabulary of {self._config.n_vocab}"
+            )
+        room = self.context_length - self.position
+        if len(tokens) > room:
+            raise ContextLengthError(
+                f"{len(tokens)} tokens do not fit: the context holds {self.context_length} and "
+                f"{self.position} are used; shorten the prompt or load with a longer context"
+            )
+        self._tokens += tokens
+        chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
+        return np.concatenate([self._decoder.hidden(chunk, self._cache) for chunk in chunks])
+
+    def logits(self) -> memoryview:
+        """A copy of the last logits: float32, shape (vocabulary_size,)."""
+        return self._last_logits().astype(np.float32).data
+
+    def _last_logits(self) -> NDArray[Any]:
+        if self._logits is None:
+            raise EngineError("there are no logits yet: evaluate at least one token first")
+        return self._logits
+
+    def configure(self, sampling: Sampling) -> None:
+        """Set how `sample` chooses, and seed its random numbers."""
+        self._sampler = Sampler(sampling)
+
+    def sample(self) -> int:
+        """Choose the next token from the last logits. Does not append it."""
+        return self._sampler.choose(self._last_logits(), self._tokens)
+
+    def truncate(self, position: int) -> None:
+        """Forget every token from `position` on (0 forgets all)."""
+        if not 0 <= position <= self.position:
+            raise RequestError(f"cannot truncate to {position}: {self.position} are evaluated")
+        if position < self.position:
+            self._cache.position = position
+            del self._tokens[position:]
+            self._logits = None
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
+        self.__dict__.pop("_decoder", None)
+        self.__dict__.pop("_cache", None)

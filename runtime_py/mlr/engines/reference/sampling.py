@@ -1,0 +1,62 @@
+"""How the reference engine chooses a token: the steps that `Sampling` documents, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlr.engines.base import Sampling
+
+__all__ = ["Sampler", "candidates"]
+
+
+class Sampler:
+    """Chooses tokens; its random numbers depend on the seed alone."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._random = np.random.default_rng(sampling.seed)
+
+    def choose(self, logits: NDArray[Any], tokens: Sequence[int]) -> int:
+        """A token id. `logits` (n_vocab,) follow `tokens`, all that were evaluated."""
+        ids, probabilities = candidates(logits, tokens, self._sampling)
+        if len(ids) == 1:
+            return int(ids[0])
+        place = np.searchsorted(np.cumsum(probabilities), self._random.random(), side="right")
+        return int(ids[min(int(place), len(ids) - 1)])
+
+
+def candidates(
+    logits: NDArray[Any], tokens: Sequence[int], sampling: Sampling
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The token ids that may be chosen, most probable first, and their probabilities.
+
+    Ties are ordered by id. Greedy sampling leaves one candidate.
+    """
+    scores = logits.astype(np.float64)
+    if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n > 0:
+        seen = np.unique(np.asarray(tokens[-sampling.repeat_last_n :], dtype=np.intp))
+        penalty = sampling.repeat_penalty
+        scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    if sampling.temperature == 0.0:
+        return np.array([scores.argmax()]), np.ones(1)
+
+    ids = np.argsort(-scores, kind="stable")
+    if sampling.top_k > 0:
+        ids = ids[: sampling.top_k]
+    if sampling.top_p < 1.0:
+        # The fewest tokens whose probabilities reach top_p; at least one.
+        before = np.cumsum(_softmax(scores[ids])) - _softmax(scores[ids])
+        ids = ids[before < max(sampling.top_p, np.finfo(np.float64).tiny)]
+    if sampling.min_p > 0.0:
+        ids = ids[scores[ids] >= scores[ids[0]] + np.log(sampling.min_p)]
+    return ids, _softmax(scores[ids] / sampling.temperature)
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.exp(scores - scores.max())
+    out: NDArray[np.float64] = e / e.sum()
+    return out
