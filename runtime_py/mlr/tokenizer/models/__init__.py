@@ -1,0 +1,1 @@
+"""The fourth stage: pieces of text to token ids."""

@@ -1,0 +1,89 @@
+"""Byte-pair encoding as SentencePiece trains it: merges are ordered by the score of the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from operator import concat
+
+from mlr.tokenizer.models.merging import merge
+from mlr.tokenizer.vocabulary import Vocabulary
+
+__all__ = ["SPACE", "SentencePieceBPE", "safe_boundaries"]
+
+SPACE = "▁"  # U+2581, how SentencePiece writes a space
+
+_CACHE_SIZE = 32_768
+_CACHED_LENGTH = 64
+
+
+def safe_boundaries(vocabulary: Vocabulary) -> re.Pattern[str] | None:
+    """A pattern of the places in a text that no merge can cross, for cutting it into words.
+
+    Every symbol that merging can make is a token. So where no token has `x` followed by `▁`,
+    nothing ever merges across that place, and the text may be cut there without changing the
+    result. None when the vocabulary gives no such guarantee.
+    """
+    if SPACE not in vocabulary.ids:
+        return None
+    glue = {SPACE}
+    for token in vocabulary.tokens:
+        if SPACE in token[1:]:
+            glue.update(token[i - 1] for i in range(1, len(token)) if token[i] == SPACE)
+    return re.compile(f"(?={SPACE})(?<![{re.escape(''.join(sorted(glue)))}])")
+
+
+class SentencePieceBPE:
+    """Merges the neighbours whose concatenation is the token of the highest score.
+
+    `byte_ids[b]` is the token for byte b, used for characters that are no token.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        scores: Sequence[float],
+        byte_ids: Sequence[int | None],
+        unk_id: int | None,
+    ) -> None:
+        self._ids = vocabulary.ids
+        # "" is no token, and looking it up must not say that it is one.
+        self._waits = dict(zip(vocabulary.tokens, [-score for score in scores], strict=True))
+        self._waits.pop("", None)
+        self._byte_ids = byte_ids
+        self._unk_id = unk_id
+        self._boundaries = safe_boundaries(vocabulary)
+        self._cache: dict[str, list[int]] = {}
+
+    def encode(self, pieces: Iterable[str]) -> list[int]:
+        ids: list[int] = []
+        cache = self._cache
+        for piece in pieces:
+            for word in self._boundaries.split(piece) if self._boundaries else (piece,):
+                known = cache.get(word)
+                if known is None:
+                    known = self._encode_word(word)
+                    if len(word) <= _CACHED_LENGTH:
+                        if len(cache) >= _CACHE_SIZE:
+                            cache.clear()
+                        cache[word] = known
+                ids += known
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids: list[int] = []
+        for symbol in merge(list(word), self._wait, concat):
+            token_id = self._ids.get(symbol)
+            if token_id is not None:
+                ids.append(token_id)
+                continue
+            for value in symbol.encode():
+                byte_id = self._byte_ids[value]
+                if byte_id is None:
+                    byte_id = self._unk_id
+                if byte_id is not None:
+                    ids.append(byte_id)
+        return ids
+
+    def _wait(self, left: str, right: str) -> float | None:
+        return self._waits.get(left + right)
