@@ -1,0 +1,228 @@
+/* The kernel's data: what the model is, where its weights lie, and the state of one sequence.
+ *
+ * A freestanding WASM module whose only import is a shared memory. Nothing here depends on the
+ * host: no libc, no clock, no allocation after `mlr_open` has laid the memory out.
+ *
+ * Determinism is a promise: the logits are the same, bit for bit, in every host, with both builds
+ * and at every thread count. So integer dot products are exact, every floating-point sum has one
+ * fixed order, threads divide rows (never a sum), and fused multiply-add is not used.
+ */
+#ifndef MLR_KERNEL_H
+#define MLR_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <wasm_simd128.h>
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+  ABI_VERSION = 1,
+  MAX_LAYERS = 256,
+  MAX_THREADS = 64,
+  BATCH = 64,            /* tokens evaluated in one pass at most */
+  TILE = 8,              /* rows of a weight tile */
+  STACK_BYTES = 1 << 16, /* of each worker */
+  STAGING_BYTES = (1 << 20) + 4096,
+};
+
+/* Negative return values of the exported functions; `abi.py` has a sentence for each. */
+enum {
+  OK = 0,
+  ERROR_DESCRIPTOR = -1,   /* the descriptor is malformed or out of range */
+  ERROR_TENSOR = -2,       /* a tensor has a wrong shape, type or place */
+  ERROR_MISSING = -3,      /* a tensor that the architecture needs is not there */
+  ERROR_ORDER = -4,        /* bytes were fed out of order or beyond a tensor */
+  ERROR_INCOMPLETE = -5,   /* not every byte of every tensor was fed */
+  ERROR_MEMORY = -6,       /* the memory is smaller than the layout */
+  ERROR_STATE = -7,        /* called at the wrong time */
+  ERROR_TOKEN = -8,        /* a token id outside the vocabulary */
+  ERROR_CONTEXT = -9,      /* the tokens do not fit into the KV cache */
+  ERROR_ARGUMENT = -10,    /* an argument out of range */
+  ERROR_ABORTED = -11,     /* another thread failed */
+  ERROR_NOT_FINITE = -12,  /* the logits hold no finite maximum */
+};
+
+/* Ids as in the GGUF format. */
+typedef enum {
+  TYPE_F32 = 0,
+  TYPE_F16 = 1,
+  TYPE_Q4_0 = 2,
+  TYPE_Q5_0 = 6,
+  TYPE_Q8_0 = 8,
+  TYPE_Q4_K = 12,
+  TYPE_Q6_K = 14,
+  TYPE_BF16 = 30,
+} Type;
+
+/* Which tensor of the model a descriptor entry is; `descriptor.py` has the GGUF names. */
+typedef enum {
+  /* of the whole model */
+  TOKEN_EMBD,  /* (n_vocab, n_embd) */
+  OUTPUT_NORM, /* (n_embd) */
+  OUTPUT,      /* (n_vocab, n_embd); TOKEN_EMBD where absent */
+  ROPE_FREQS,  /* (rope_dim / 2), optional: divides the rotary frequencies */
+  /* of each layer */
+  ATTN_NORM,      /* (n_embd) */
+  ATTN_Q,         /* (n_heads * head_dim, n_embd) */
+  ATTN_K,         /* (n_kv_heads * head_dim, n_embd) */
+  ATTN_V,         /* (n_kv_heads * head_dim, n_embd) */
+  ATTN_OUTPUT,    /* (n_embd, n_heads * head_dim) */
+  FFN_NORM,       /* (n_embd) */
+  FFN_GATE,       /* (n_ff, n_embd) */
+  FFN_UP,         /* (n_ff, n_embd) */
+  FFN_DOWN,       /* (n_embd, n_ff) */
+  ATTN_Q_NORM,    /* (head_dim), optional */
+  ATTN_K_NORM,    /* (head_dim), optional */
+  POST_ATTN_NORM, /* (n_embd), optional */
+  POST_FFN_NORM,  /* (n_embd), optional */
+  ATTN_Q_BIAS,    /* (n_heads * head_dim), optional */
+  ATTN_K_BIAS,    /* (n_kv_heads * head_dim), optional */
+  ATTN_V_BIAS,    /* (n_kv_heads * head_dim), optional */
+  N_SLOTS,
+} Slot;
+
+typedef struct {
+  uint32_t type;   /* a Type */
+  uint32_t rows;   /* 1 for a vector */
+  uint32_t cols;
+  uint8_t *data;   /* matrices: ceil(rows / TILE) tiles; vectors: float[cols]; NULL: absent */
+  uint64_t offset; /* of the tensor in the file, bytes */
+  uint64_t size;   /* in the file, bytes */
+  uint64_t fed;    /* bytes of it that have arrived */
+} Tensor;
+
+typedef struct {
+  uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab;
+  uint32_t rope_dim;
+  bool rope_halves; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
+  uint32_t sliding_window, sliding_pattern;
+  bool gelu;
+  float norm_epsilon, embedding_scale, attention_scale, rope_scale;
+  double rope_theta, rope_theta_local;
+  /* derived */
+  uint32_t q_dim;  /* n_heads * head_dim */
+  uint32_t kv_dim; /* n_kv_heads * head_dim */
+} Config;
+
+/* One or more rows of activations, quantized to 8 bits; see quantize.c. */
+typedef struct {
+  uint32_t cols;   /* row length, a multiple of 32 */
+#ifdef __wasm_relaxed_simd__
+  int8_t *q;       /* (BATCH, cols) */
+  uint8_t *split;  /* (BATCH, cols / 4, 2, 4): max(q, 0) and max(-q, 0) of each four */
+#else
+  int16_t *q;      /* (BATCH, cols) */
+#endif
+  float *scale;    /* (BATCH, cols / 32) */
+  int16_t *sum16;  /* (BATCH, cols / 16): sum of each 16 q */
+  int16_t *sum32;  /* (BATCH, cols / 32) */
+} Quantized;
+
+/* Activations in each form that some weight type multiplies. */
+typedef struct {
+  float *f32;        /* (BATCH, stride) */
+  uint32_t stride;
+  Quantized block32; /* scales per 32, rounded to f16: for Q4_0, Q5_0, Q8_0 */
+  Quantized block256; /* one scale per 256: for Q4_K, Q6_K */
+} Activations;
+
+typedef struct {
+  uint32_t capacity; /* positions held; position p lies at p % capacity */
+  uint16_t *k;       /* (capacity, kv_dim) f16 */
+  uint16_t *v;       /* (capacity, kv_dim) f16 */
+} LayerCache;
+
+typedef struct {
+  Config config;
+  Tensor shared[ATTN_NORM];                       /* indexed by Slot */
+  Tensor layers[MAX_LAYERS][N_SLOTS - ATTN_NORM]; /* indexed by layer, Slot - ATTN_NORM */
+  Tensor *in_file_order[ATTN_NORM + MAX_LAYERS * (N_SLOTS - ATTN_NORM)];
+  uint32_t n_tensors;
+  uint32_t n_feeding; /* index of the tensor that the next bytes belong to */
+} Weights;
+
+typedef struct {
+  uint32_t n_ctx, n_threads;
+  uint32_t position; /* tokens in the KV cache */
+  bool ready;
+  LayerCache cache[MAX_LAYERS];
+  int32_t *history; /* (n_ctx) the tokens in the KV cache */
+  int32_t tokens[BATCH];
+  uint32_t n_tokens; /* of the pass under way */
+  /* scratch of one pass; strides are the widths rounded up to TILE */
+  float *x;          /* (BATCH, n_embd) the residual stream */
+  float *branch;     /* (BATCH, n_embd) what a block adds to it */
+  float *q;          /* (BATCH, q_dim) */
+  float *k, *v;      /* (BATCH, kv_dim) */
+  float *gate, *up;  /* (BATCH, n_ff) */
+  float *rope;       /* (2 global/local, BATCH, rope_dim / 2, 2 cos/sin) */
+  float *inverse_frequency; /* (2 global/local, rope_dim / 2) */
+  float *scores;     /* (n_threads, HEADS_PER_TASK, scores_stride) */
+  uint32_t scores_stride;
+  Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
+  float *logits;     /* (n_vocab) */
+  uint8_t *carry;    /* rows of a tile that has not arrived whole */
+  void *candidates;  /* (n_vocab) of the sampler */
+  uint8_t *stacks;   /* (n_threads - 1, STACK_BYTES) */
+  uint64_t weight_bytes, cache_bytes, total_bytes;
+} State;
+
+extern Weights weights;
+extern State state;
+extern uint8_t staging[STAGING_BYTES];
+
+INLINE uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+INLINE uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+INLINE const Tensor *layer_tensor(uint32_t layer, Slot slot) {
+  return &weights.layers[layer][slot - ATTN_NORM];
+}
+INLINE bool layer_slides(const Config *c, uint32_t layer) {
+  return c->sliding_window && c->sliding_pattern && (layer + 1) % c->sliding_pattern != 0;
+}
+
+/* layout.c */
+bool type_is_known(uint32_t type);
+uint32_t type_block(uint32_t type);              /* weights in a block */
+uint64_t row_bytes(uint32_t type, uint32_t cols);  /* of a row in the file */
+uint64_t tile_bytes(uint32_t type, uint32_t cols); /* of a tile of TILE rows in memory */
+
+/* repack.c */
+void repack_tile(uint32_t type, uint32_t cols, uint32_t rows, const uint8_t *raw, uint8_t *tile);
+void dequantize_row(const Tensor *t, uint32_t row, float *out);
+
+/* quantize.c */
+void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, bool block256);
+bool uses_block32(uint32_t type);
+bool uses_block256(uint32_t type);
+
+/* matmul.c: rows tile*TILE … of `w` times each of the first `n` rows of activations; writes
+ * TILE floats at out + token * stride + tile * TILE. */
+void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
+                 uint32_t stride);
+
+/* operations.c */
+void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out);
+void add_into(float *x, const float *y, uint32_t n);
+void gated(const float *gate, const float *up, uint32_t n, bool gelu, float *out);
+void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves);
+void rope_table(uint32_t n, uint32_t position);
+void rope_frequencies(void);
+void store_f16(const float *x, uint32_t n, uint16_t *out);
+
+/* attention.c */
+uint32_t attention_tasks(uint32_t n_tokens);
+void attention_task(uint32_t layer, uint32_t task, uint32_t thread);
+
+/* forward.c */
+void forward(uint32_t thread);
+
+/* threads.c */
+bool barrier(void); /* false: give up, another thread failed */
+uint32_t next_task(uint32_t count);
+void threads_reset(void);
+int32_t run_forward(void);
+
+#endif

@@ -1,0 +1,374 @@
+/* The inner loops: a tile of 8 rows of weights times one or several rows of activations.
+ *
+ * Every function is written once, for N tokens, and unrolled for the values of N that are used.
+ * For each row and token the sequence of floating-point operations is the same whatever N is, so
+ * a prompt gives the same logits in one pass or token by token.
+ *
+ * The two builds differ in `dot` only. Relaxed: one instruction multiplies 16 weights by a
+ * splat group of four activations; its second operand has 7 bits, which the unsigned 4- to 6-bit
+ * weights fit, and which for 8-bit weights the activations are made to fit, by splitting them
+ * into their positive and negative parts. No intermediate sum can saturate, so the choice that
+ * the instruction leaves to the hardware never shows. Baseline: 16-bit products of widened bytes.
+ * Both give the same integers.
+ */
+#include "numeric.h"
+
+enum { MAX_N = 4 }; /* tokens at a time */
+
+#ifdef __wasm_relaxed_simd__
+typedef v128_t Sum; /* four rows */
+typedef const int8_t *Group;
+
+INLINE Sum sum_start(int32_t offset) { return wasm_i32x4_splat(offset); }
+INLINE v128_t sum_total(Sum s) { return s; }
+/* s += four rows of four unsigned weights of at most 7 bits times x[0..3] */
+INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_v128_load32_splat(x), w, s);
+}
+#else
+typedef struct {
+  v128_t low, high; /* rows 0, 0, 1, 1 and 2, 2, 3, 3: two partial sums each */
+} Sum;
+typedef const int16_t *Group;
+
+INLINE Sum sum_start(int32_t offset) {
+  v128_t v = wasm_i32x4_make(offset, 0, offset, 0);
+  return (Sum){v, v};
+}
+INLINE v128_t sum_total(Sum s) {
+  return wasm_i32x4_add(wasm_i32x4_shuffle(s.low, s.high, 0, 2, 4, 6),
+                        wasm_i32x4_shuffle(s.low, s.high, 1, 3, 5, 7));
+}
+INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
+  v128_t x8 = wasm_v128_load64_splat(x);
+  s.low = wasm_i32x4_add(s.low, wasm_i32x4_dot_i16x8(wasm_u16x8_extend_low_u8x16(w), x8));
+  s.high = wasm_i32x4_add(s.high, wasm_i32x4_dot_i16x8(wasm_u16x8_extend_high_u8x16(w), x8));
+  return s;
+}
+#endif
+
+INLINE v128_t scaled(v128_t integers, v128_t scale) {
+  return wasm_f32x4_mul(wasm_f32x4_convert_i32x4(integers), scale);
+}
+INLINE v128_t low_nibbles(v128_t raw) { return wasm_v128_and(raw, wasm_i8x16_const_splat(0x0f)); }
+INLINE v128_t high_nibbles(v128_t raw) {
+  return wasm_v128_and(wasm_u16x8_shr(raw, 4), wasm_i8x16_const_splat(0x0f));
+}
+
+/* What a block of columns of one token looks like to the loops below. */
+typedef struct {
+  Group q;
+  const float *scale;
+  const int16_t *sum16, *sum32;
+} Row;
+
+INLINE Row row_of(const Quantized *x, uint32_t token) {
+  uint64_t at = (uint64_t)token * x->cols;
+  return (Row){x->q + at, x->scale + at / 32, x->sum16 + at / 16, x->sum32 + at / 32};
+}
+
+/* Q4_0 and Q5_0: unsigned weights, an offset folded in through the sums of the activations. */
+INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+                      uint32_t n, bool fifth, v128_t out[][2]) {
+  Row row[MAX_N];
+  for (uint32_t t = 0; t < n; t++) {
+    row[t] = row_of(x, token + t);
+    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+  const int32_t offset = fifth ? -16 : -8;
+  for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 176 : 144) {
+    Sum sum[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(offset * row[t].sum32[b]);
+    v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0;
+    if (fifth) {
+      plane0 = wasm_v128_load(tile + 144);
+      plane1 = wasm_v128_load(tile + 160);
+    }
+#define GROUP(g, TO_BIT_4)                                                            \
+  {                                                                                   \
+    v128_t raw = wasm_v128_load(tile + 16 + 16 * (g));                                \
+    v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);                             \
+    if (fifth) {                                                                      \
+      v128_t bit = wasm_i8x16_const_splat(0x10);                                      \
+      w0 = wasm_v128_or(w0, wasm_v128_and(TO_BIT_4(plane0), bit));                    \
+      w1 = wasm_v128_or(w1, wasm_v128_and(TO_BIT_4(plane1), bit));                    \
+    }                                                                                 \
+    for (uint32_t t = 0; t < n; t++) {                                                \
+      sum[t][0] = dot_unsigned(sum[t][0], w0, row[t].q + 32 * b + 4 * (g));           \
+      sum[t][1] = dot_unsigned(sum[t][1], w1, row[t].q + 32 * b + 4 * (g));           \
+    }                                                                                 \
+  }
+#define LEFT4(v) wasm_i16x8_shl(v, 4)
+#define LEFT3(v) wasm_i16x8_shl(v, 3)
+#define LEFT2(v) wasm_i16x8_shl(v, 2)
+#define LEFT1(v) wasm_i16x8_shl(v, 1)
+#define STAY(v) (v)
+#define RIGHT1(v) wasm_u16x8_shr(v, 1)
+#define RIGHT2(v) wasm_u16x8_shr(v, 2)
+#define RIGHT3(v) wasm_u16x8_shr(v, 3)
+    GROUP(0, LEFT4)
+    GROUP(1, LEFT3)
+    GROUP(2, LEFT2)
+    GROUP(3, LEFT1)
+    GROUP(4, STAY)
+    GROUP(5, RIGHT1)
+    GROUP(6, RIGHT2)
+    GROUP(7, RIGHT3)
+#undef GROUP
+    v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t d = wasm_v128_load32_splat(row[t].scale + b);
+      out[t][0] = wasm_f32x4_add(out[t][0], scaled(sum_total(sum[t][0]), wasm_f32x4_mul(d0, d)));
+      out[t][1] = wasm_f32x4_add(out[t][1], scaled(sum_total(sum[t][1]), wasm_f32x4_mul(d1, d)));
+    }
+  }
+}
+
+/* Q8_0: signed weights. */
+INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+                      uint32_t n, v128_t out[][2]) {
+  for (uint32_t t = 0; t < n; t++) out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  for (uint32_t b = 0; b < blocks; b++, tile += 272) {
+    v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
+#ifdef __wasm_relaxed_simd__
+    v128_t plus[MAX_N][2], minus[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++)
+      plus[t][0] = plus[t][1] = minus[t][0] = minus[t][1] = wasm_i32x4_const_splat(0);
+#pragma clang loop unroll(full)
+    for (uint32_t g = 0; g < 8; g++) {
+      v128_t w0 = wasm_v128_load(tile + 16 + 32 * g), w1 = wasm_v128_load(tile + 32 + 32 * g);
+      for (uint32_t t = 0; t < n; t++) {
+        const uint8_t *split = x->split + 2 * ((uint64_t)(token + t) * x->cols + 32 * b + 4 * g);
+        v128_t p = wasm_v128_load32_splat(split), m = wasm_v128_load32_splat(split + 4);
+        plus[t][0] = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w0, p, plus[t][0]);
+        plus[t][1] = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w1, p, plus[t][1]);
+        minus[t][0] = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w0, m, minus[t][0]);
+        minus[t][1] = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w1, m, minus[t][1]);
+      }
+    }
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t sum0 = wasm_i32x4_sub(plus[t][0], minus[t][0]);
+      v128_t sum1 = wasm_i32x4_sub(plus[t][1], minus[t][1]);
+#else
+    Sum sum[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
+#pragma clang loop unroll(full)
+    for (uint32_t g = 0; g < 8; g++) {
+      const uint8_t *w = tile + 16 + 32 * g;
+      v128_t w0 = wasm_i16x8_load8x8(w), w1 = wasm_i16x8_load8x8(w + 8);
+      v128_t w2 = wasm_i16x8_load8x8(w + 16), w3 = wasm_i16x8_load8x8(w + 24);
+      for (uint32_t t = 0; t < n; t++) {
+        v128_t x8 = wasm_v128_load64_splat(x->q + (uint64_t)(token + t) * x->cols + 32 * b + 4 * g);
+        sum[t][0].low = wasm_i32x4_add(sum[t][0].low, wasm_i32x4_dot_i16x8(w0, x8));
+        sum[t][0].high = wasm_i32x4_add(sum[t][0].high, wasm_i32x4_dot_i16x8(w1, x8));
+        sum[t][1].low = wasm_i32x4_add(sum[t][1].low, wasm_i32x4_dot_i16x8(w2, x8));
+        sum[t][1].high = wasm_i32x4_add(sum[t][1].high, wasm_i32x4_dot_i16x8(w3, x8));
+      }
+    }
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t sum0 = sum_total(sum[t][0]), sum1 = sum_total(sum[t][1]);
+#endif
+      v128_t d = wasm_v128_load32_splat(x->scale + ((uint64_t)(token + t) * x->cols / 32 + b));
+      out[t][0] = wasm_f32x4_add(out[t][0], scaled(sum0, wasm_f32x4_mul(d0, d)));
+      out[t][1] = wasm_f32x4_add(out[t][1], scaled(sum1, wasm_f32x4_mul(d1, d)));
+    }
+  }
+}
+
+/* Q4_K: 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum. The minima multiply the
+ * sums of the activations, two sub-blocks at a time. */
+INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+                      uint32_t n, v128_t out[][2]) {
+  Row row[MAX_N];
+  for (uint32_t t = 0; t < n; t++) {
+    row[t] = row_of(x, token + t);
+    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+  for (uint32_t b = 0; b < blocks; b++, tile += 1184) {
+    v128_t part[MAX_N][2], minimum[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) {
+      part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
+      minimum[t][0] = minimum[t][1] = wasm_i32x4_const_splat(0);
+    }
+    for (uint32_t j = 0; j < 8; j++) {
+      Sum sum[MAX_N][2];
+      for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
+#pragma clang loop unroll(full)
+      for (uint32_t g = 0; g < 8; g++) {
+        v128_t raw = wasm_v128_load(tile + 160 + 128 * j + 16 * g);
+        v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
+        for (uint32_t t = 0; t < n; t++) {
+          Group q = row[t].q + 256 * b + 32 * j + 4 * g;
+          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
+          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
+        }
+      }
+      v128_t scales = wasm_u16x8_load8x8(tile + 32 + 8 * j);
+      v128_t s0 = wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(scales));
+      v128_t s1 = wasm_f32x4_convert_i32x4(wasm_u32x4_extend_high_u16x8(scales));
+      for (uint32_t t = 0; t < n; t++) {
+        part[t][0] = wasm_f32x4_add(part[t][0], scaled(sum_total(sum[t][0]), s0));
+        part[t][1] = wasm_f32x4_add(part[t][1], scaled(sum_total(sum[t][1]), s1));
+      }
+    }
+    for (uint32_t p = 0; p < 4; p++) {
+      v128_t m0 = wasm_u16x8_load8x8(tile + 96 + 16 * p), m1 = wasm_u16x8_load8x8(tile + 104 + 16 * p);
+      for (uint32_t t = 0; t < n; t++) {
+        v128_t sums = wasm_v128_load32_splat(row[t].sum32 + 8 * b + 2 * p);
+        minimum[t][0] = wasm_i32x4_add(minimum[t][0], wasm_i32x4_dot_i16x8(m0, sums));
+        minimum[t][1] = wasm_i32x4_add(minimum[t][1], wasm_i32x4_dot_i16x8(m1, sums));
+      }
+    }
+    const uint16_t *d16 = (const uint16_t *)tile;
+    v128_t d0 = load_f16x4(d16), d1 = load_f16x4(d16 + 4);
+    v128_t m0 = load_f16x4(d16 + 8), m1 = load_f16x4(d16 + 12);
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t d = wasm_v128_load32_splat(row[t].scale + 8 * b);
+      v128_t sum0 = wasm_f32x4_sub(wasm_f32x4_mul(part[t][0], wasm_f32x4_mul(d0, d)),
+                                   scaled(minimum[t][0], wasm_f32x4_mul(m0, d)));
+      v128_t sum1 = wasm_f32x4_sub(wasm_f32x4_mul(part[t][1], wasm_f32x4_mul(d1, d)),
+                                   scaled(minimum[t][1], wasm_f32x4_mul(m1, d)));
+      out[t][0] = wasm_f32x4_add(out[t][0], sum0);
+      out[t][1] = wasm_f32x4_add(out[t][1], sum1);
+    }
+  }
+}
+
+/* Q6_K: 16 sub-blocks of 16, each with an 8-bit scale; weights + 32. */
+INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+                      uint32_t n, v128_t out[][2]) {
+  Row row[MAX_N];
+  for (uint32_t t = 0; t < n; t++) {
+    row[t] = row_of(x, token + t);
+    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+  v128_t bits = wasm_i8x16_const_splat(0x30);
+  for (uint32_t b = 0; b < blocks; b++, tile += 1680) {
+    v128_t part[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
+    for (uint32_t j = 0; j < 16; j++) {
+      Sum sum[MAX_N][2];
+      for (uint32_t t = 0; t < n; t++)
+        sum[t][0] = sum[t][1] = sum_start(-32 * row[t].sum16[16 * b + j]);
+#pragma clang loop unroll(full)
+      for (uint32_t g = 0; g < 4; g += 2) {
+        v128_t high = wasm_v128_load(tile + 1168 + 16 * (2 * j + g / 2));
+        v128_t even = wasm_v128_load(tile + 144 + 16 * (4 * j + g));
+        v128_t odd = wasm_v128_load(tile + 160 + 16 * (4 * j + g));
+        v128_t w0 = wasm_v128_or(low_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 4), bits));
+        v128_t w1 = wasm_v128_or(high_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 2), bits));
+        v128_t w2 = wasm_v128_or(low_nibbles(odd), wasm_v128_and(high, bits));
+        v128_t w3 = wasm_v128_or(high_nibbles(odd), wasm_v128_and(wasm_u16x8_shr(high, 2), bits));
+        for (uint32_t t = 0; t < n; t++) {
+          Group q = row[t].q + 256 * b + 16 * j + 4 * g;
+          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
+          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
+          sum[t][0] = dot_unsigned(sum[t][0], w2, q + 4);
+          sum[t][1] = dot_unsigned(sum[t][1], w3, q + 4);
+        }
+      }
+      v128_t scales = wasm_i16x8_load8x8(tile + 16 + 8 * j);
+      v128_t s0 = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(scales));
+      v128_t s1 = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(scales));
+      for (uint32_t t = 0; t < n; t++) {
+        part[t][0] = wasm_f32x4_add(part[t][0], scaled(sum_total(sum[t][0]), s0));
+        part[t][1] = wasm_f32x4_add(part[t][1], scaled(sum_total(sum[t][1]), s1));
+      }
+    }
+    const uint16_t *d16 = (const uint16_t *)tile;
+    v128_t d0 = load_f16x4(d16), d1 = load_f16x4(d16 + 4);
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t d = wasm_v128_load32_splat(row[t].scale + 8 * b);
+      out[t][0] = wasm_f32x4_add(out[t][0], wasm_f32x4_mul(part[t][0], wasm_f32x4_mul(d0, d)));
+      out[t][1] = wasm_f32x4_add(out[t][1], wasm_f32x4_mul(part[t][1], wasm_f32x4_mul(d1, d)));
+    }
+  }
+}
+
+/* The eight weights of one column as floats. */
+INLINE void column(const uint8_t *tile, uint32_t k, uint32_t type, v128_t w[2]) {
+  if (type == TYPE_F32) {
+    w[0] = wasm_v128_load(tile + 32 * k);
+    w[1] = wasm_v128_load(tile + 32 * k + 16);
+  } else if (type == TYPE_F16) {
+    w[0] = load_f16x4((const uint16_t *)tile + 8 * k);
+    w[1] = load_f16x4((const uint16_t *)tile + 8 * k + 4);
+  } else {
+    w[0] = wasm_i32x4_shl(wasm_u32x4_load16x4((const uint16_t *)tile + 8 * k), 16);
+    w[1] = wasm_i32x4_shl(wasm_u32x4_load16x4((const uint16_t *)tile + 8 * k + 4), 16);
+  }
+}
+
+/* Float weights: even and odd columns in two sums, to hide the latency of the additions. */
+INLINE void tile_float(const uint8_t *tile, uint32_t cols, uint32_t type, const Activations *a,
+                       uint32_t token, uint32_t n, v128_t out[][2]) {
+  v128_t odd[MAX_N][2];
+  const float *x[MAX_N];
+  for (uint32_t t = 0; t < n; t++) {
+    x[t] = a->f32 + (uint64_t)(token + t) * a->stride;
+    out[t][0] = out[t][1] = odd[t][0] = odd[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+  uint32_t k = 0;
+  for (; k + 1 < cols; k += 2) {
+    v128_t w[2], v[2];
+    column(tile, k, type, w);
+    column(tile, k + 1, type, v);
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t xe = wasm_v128_load32_splat(x[t] + k), xo = wasm_v128_load32_splat(x[t] + k + 1);
+      for (uint32_t h = 0; h < 2; h++) {
+        out[t][h] = wasm_f32x4_add(out[t][h], wasm_f32x4_mul(w[h], xe));
+        odd[t][h] = wasm_f32x4_add(odd[t][h], wasm_f32x4_mul(v[h], xo));
+      }
+    }
+  }
+  if (k < cols) {
+    v128_t w[2];
+    column(tile, k, type, w);
+    for (uint32_t t = 0; t < n; t++)
+      for (uint32_t h = 0; h < 2; h++)
+        out[t][h] = wasm_f32x4_add(out[t][h], wasm_f32x4_mul(w[h], wasm_v128_load32_splat(x[t] + k)));
+  }
+  for (uint32_t t = 0; t < n; t++)
+    for (uint32_t h = 0; h < 2; h++) out[t][h] = wasm_f32x4_add(out[t][h], odd[t][h]);
+}
+
+INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+                       uint32_t n, v128_t out[][2]) {
+  switch (w->type) {
+    case TYPE_Q4_0: tile_5bit(tile, w->cols / 32, &a->block32, token, n, false, out); break;
+    case TYPE_Q5_0: tile_5bit(tile, w->cols / 32, &a->block32, token, n, true, out); break;
+    case TYPE_Q8_0: tile_8bit(tile, w->cols / 32, &a->block32, token, n, out); break;
+    case TYPE_Q4_K: tile_q4_k(tile, w->cols / 256, &a->block256, token, n, out); break;
+    case TYPE_Q6_K: tile_q6_k(tile, w->cols / 256, &a->block256, token, n, out); break;
+    case TYPE_F32: tile_float(tile, w->cols, TYPE_F32, a, token, n, out); break;
+    case TYPE_F16: tile_float(tile, w->cols, TYPE_F16, a, token, n, out); break;
+    default: tile_float(tile, w->cols, TYPE_BF16, a, token, n, out); break;
+  }
+}
+
+static void tile_times_4(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+                         v128_t out[][2]) {
+  tile_times(w, tile, a, token, 4, out);
+}
+static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+                         v128_t out[][2]) {
+  tile_times(w, tile, a, token, 1, out);
+}
+
+void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
+                 uint32_t stride) {
+  const uint8_t *data = w->data + tile * tile_bytes(w->type, w->cols);
+  out += tile * TILE;
+  for (uint32_t t = 0; t < n;) {
+    v128_t sums[4][2];
+    uint32_t step = n - t >= 4 ? 4 : 1;
+    if (step == 4)
+      tile_times_4(w, data, a, t, sums);
+    else
+      tile_times_1(w, data, a, t, sums);
+    for (uint32_t i = 0; i < step; i++, t++) {
+      wasm_v128_store(out + (uint64_t)t * stride, sums[i][0]);
+      wasm_v128_store(out + (uint64_t)t * stride + 4, sums[i][1]);
+    }
+  }
+}

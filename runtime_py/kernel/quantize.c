@@ -1,0 +1,84 @@
+/* Activations to 8 bits, the way llama.cpp does it, so that the integer products are the same:
+ * q = round(x * 127 / amax) to nearest even, over blocks of 32 with the scale amax / 127 rounded
+ * to f16 (its Q8_0), or over blocks of 256 with a scale in f32 (its Q8_K).
+ */
+#include "numeric.h"
+
+bool uses_block32(uint32_t type) {
+  return type == TYPE_Q4_0 || type == TYPE_Q5_0 || type == TYPE_Q8_0;
+}
+bool uses_block256(uint32_t type) { return type == TYPE_Q4_K || type == TYPE_Q6_K; }
+
+INLINE float largest_magnitude(const float *x, uint32_t n) {
+  v128_t largest = wasm_f32x4_const_splat(0.0f);
+  for (uint32_t i = 0; i < n; i += 4)
+    largest = wasm_f32x4_pmax(largest, wasm_f32x4_abs(wasm_v128_load(x + i)));
+  float m = 0.0f;
+#define LANE(i) m = m < wasm_f32x4_extract_lane(largest, i) ? wasm_f32x4_extract_lane(largest, i) : m
+  LANE(0);
+  LANE(1);
+  LANE(2);
+  LANE(3);
+#undef LANE
+  return m;
+}
+
+/* Eight values times `inverse`, rounded, as int16; the saturation never shows on finite input. */
+INLINE v128_t round8(const float *x, v128_t inverse) {
+  v128_t low = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x), inverse));
+  v128_t high = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + 4), inverse));
+  v128_t q = wasm_i16x8_narrow_i32x4(wasm_i32x4_trunc_sat_f32x4(low), wasm_i32x4_trunc_sat_f32x4(high));
+  q = wasm_i16x8_min(q, wasm_i16x8_const_splat(127));
+  return wasm_i16x8_max(q, wasm_i16x8_const_splat(-127));
+}
+
+/* 32 values of row-relative column `k`: rounded, stored, summed. */
+INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t at) {
+  v128_t inverse4 = wasm_f32x4_splat(inverse);
+  int32_t sums[2];
+  for (uint32_t h = 0; h < 2; h++) {
+    v128_t a = round8(x + 16 * h, inverse4), b = round8(x + 16 * h + 8, inverse4);
+#ifdef __wasm_relaxed_simd__
+    v128_t q = wasm_i8x16_narrow_i16x8(a, b), zero = wasm_i8x16_const_splat(0);
+    v128_t plus = wasm_i8x16_max(q, zero), minus = wasm_i8x16_max(wasm_i8x16_neg(q), zero);
+    wasm_v128_store(out->q + at + 16 * h, q);
+    wasm_v128_store(out->split + 2 * (at + 16 * h), wasm_i32x4_shuffle(plus, minus, 0, 4, 1, 5));
+    wasm_v128_store(out->split + 2 * (at + 16 * h) + 16, wasm_i32x4_shuffle(plus, minus, 2, 6, 3, 7));
+#else
+    wasm_v128_store(out->q + at + 16 * h, a);
+    wasm_v128_store(out->q + at + 16 * h + 8, b);
+#endif
+    v128_t pairs = wasm_i32x4_dot_i16x8(wasm_i16x8_add(a, b), wasm_i16x8_const_splat(1));
+    sums[h] = wasm_i32x4_extract_lane(pairs, 0) + wasm_i32x4_extract_lane(pairs, 1) +
+              wasm_i32x4_extract_lane(pairs, 2) + wasm_i32x4_extract_lane(pairs, 3);
+    out->sum16[at / 16 + h] = (int16_t)sums[h];
+  }
+  out->sum32[at / 32] = (int16_t)(sums[0] + sums[1]);
+}
+
+/* Quantize the first `cols` floats of row `row` of a->f32 in the forms asked for. */
+void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, bool block256) {
+  const float *x = a->f32 + (uint64_t)row * a->stride;
+  if (block32) {
+    Quantized *out = &a->block32;
+    uint64_t start = (uint64_t)row * out->cols;
+    for (uint32_t k = 0; k < cols; k += 32) {
+      float amax = largest_magnitude(x + k, 32);
+      out->scale[(start + k) / 32] = f16_to_f32(f32_to_f16(amax / 127.0f));
+      quantize_32(x + k, amax > 0.0f ? 127.0f / amax : 0.0f, out, start + k);
+    }
+  }
+  if (block256) {
+    Quantized *out = &a->block256;
+    uint64_t start = (uint64_t)row * out->cols;
+    for (uint32_t k = 0; k < cols; k += 256) {
+      float amax = largest_magnitude(x + k, 256);
+      float inverse = amax > 0.0f ? 127.0f / amax : 0.0f;
+      float scale = amax > 0.0f ? 1.0f / inverse : 0.0f;
+      for (uint32_t i = k; i < k + 256; i += 32) {
+        out->scale[(start + i) / 32] = scale;
+        quantize_32(x + i, inverse, out, start + i);
+      }
+    }
+  }
+}

@@ -1,0 +1,168 @@
+/* Choosing the next token: repetition penalty, top-k, top-p, min-p, temperature, then one draw.
+ *
+ * The steps and their order are llama.cpp's defaults. Top-p and min-p look at the probabilities
+ * before the temperature is applied. Ties go to the lower id, so that the choice depends on
+ * nothing but the logits and the seed.
+ */
+#include "numeric.h"
+
+typedef struct {
+  float logit;
+  uint32_t id;
+} Candidate;
+
+static struct {
+  float temperature, top_p, min_p, repeat_penalty;
+  uint32_t top_k, repeat_last_n;
+  uint64_t random; /* state of SplitMix64 */
+} sampler = {.top_p = 1.0f, .repeat_penalty = 1.0f};
+
+EXPORT(mlr_sampler)
+void mlr_sampler(float temperature, uint32_t top_k, float top_p, float min_p, float repeat_penalty,
+                 uint32_t repeat_last_n, uint32_t seed_low, uint32_t seed_high) {
+  sampler.temperature = temperature;
+  sampler.top_k = top_k;
+  sampler.top_p = top_p;
+  sampler.min_p = min_p;
+  sampler.repeat_penalty = repeat_penalty;
+  sampler.repeat_last_n = repeat_last_n;
+  sampler.random = (uint64_t)seed_high << 32 | seed_low;
+}
+
+/* SplitMix64 (Steele, Lea and Flood, 2014), as a number in [0, 1). */
+static double next_random(void) {
+  uint64_t z = sampler.random += 0x9e3779b97f4a7c15ull;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+  return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+INLINE bool before(Candidate a, Candidate b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+static void sift_down(Candidate *heap, uint32_t n, uint32_t i) {
+  Candidate moving = heap[i];
+  for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && before(heap[child + 1], heap[child])) child++;
+    if (!before(heap[child], moving)) break;
+    heap[i] = heap[child];
+  }
+  heap[i] = moving;
+}
+
+/* The largest logit's index, the first of equals; lanes hold indices that never decrease. */
+static uint32_t argmax(const float *logits, uint32_t n) {
+  uint32_t best = 0;
+  float largest = logits[0];
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) { /* most groups hold nothing larger: look inside only then */
+    v128_t a = wasm_f32x4_pmax(wasm_v128_load(logits + i), wasm_v128_load(logits + i + 4));
+    v128_t b = wasm_f32x4_pmax(wasm_v128_load(logits + i + 8), wasm_v128_load(logits + i + 12));
+    v128_t larger = wasm_f32x4_gt(wasm_f32x4_pmax(a, b), wasm_f32x4_splat(largest));
+    if (!wasm_v128_any_true(larger)) continue;
+    for (uint32_t j = i; j < i + 16; j++)
+      if (logits[j] > largest) largest = logits[best = j];
+  }
+  for (; i < n; i++)
+    if (logits[i] > largest) largest = logits[best = i];
+  return best;
+}
+
+static void penalize(Candidate *candidates) {
+  uint32_t n = min_u32(sampler.repeat_last_n, state.position);
+  for (uint32_t i = state.position - n; i < state.position; i++) {
+    uint32_t id = (uint32_t)state.history[i];
+    bool seen = false;
+    for (uint32_t j = state.position - n; j < i && !seen; j++) seen = state.history[j] == state.history[i];
+    if (seen) continue;
+    float *logit = &candidates[id].logit;
+    *logit = *logit > 0.0f ? *logit / sampler.repeat_penalty : *logit * sampler.repeat_penalty;
+  }
+}
+
+/* Sort the best of `n` candidates to the front until there are `limit` of them, or until those
+ * sorted hold the share `top_p` of the probability; returns how many. Heap order: each costs
+ * log n. The sorted ones are collected from the back of the array. */
+static uint32_t take_best(Candidate *candidates, uint32_t n, uint32_t limit, float top_p) {
+  double total = 0.0, taken = 0.0;
+  for (uint32_t i = n / 2; i-- > 0;) sift_down(candidates, n, i);
+  float largest = candidates[0].logit;
+  uint32_t wanted = min_u32(limit, n), size = n, kept = 0;
+  while (kept < wanted) { /* top-k */
+    Candidate best = candidates[0];
+    candidates[0] = candidates[--size];
+    sift_down(candidates, size, 0);
+    candidates[size] = best;
+    kept++;
+    if (limit < n) continue; /* top-p counts within the top k: below */
+    if (top_p >= 1.0f) continue;
+    if (total == 0.0) { /* the share is of all candidates, the heap included */
+      for (uint32_t i = 0; i < n; i++) total += (double)exp_f32(candidates[i].logit - largest);
+    }
+    taken += (double)exp_f32(best.logit - largest);
+    if (taken >= (double)top_p * total) break;
+  }
+  /* reversed at the back: bring them to the front in order */
+  for (uint32_t i = 0, j = n - 1; i < kept; i++, j--) {
+    if (i >= j) break;
+    Candidate swap = candidates[i];
+    candidates[i] = candidates[j];
+    candidates[j] = swap;
+  }
+  if (limit < n && top_p < 1.0f) {
+    for (uint32_t i = 0; i < kept; i++) total += (double)exp_f32(candidates[i].logit - largest);
+    for (uint32_t i = 0; i < kept; i++) {
+      taken += (double)exp_f32(candidates[i].logit - largest);
+      if (taken >= (double)top_p * total) return i + 1;
+    }
+  }
+  return kept;
+}
+
+static uint32_t draw(const Candidate *candidates, uint32_t n, float largest) {
+  double total = 0.0, sum = 0.0;
+  float inverse = 1.0f / sampler.temperature;
+  for (uint32_t i = 0; i < n; i++) total += (double)exp_f32((candidates[i].logit - largest) * inverse);
+  double target = next_random() * total;
+  for (uint32_t i = 0; i < n; i++) {
+    sum += (double)exp_f32((candidates[i].logit - largest) * inverse);
+    if (sum > target) return candidates[i].id;
+  }
+  return candidates[n - 1].id;
+}
+
+/* The next token, or a negative error. Does not append it. */
+EXPORT(mlr_sample) int32_t mlr_sample(void) {
+  if (!state.ready || state.position == 0) return ERROR_STATE;
+  uint32_t n = weights.config.n_vocab;
+  bool greedy = sampler.temperature <= 0.0f, penalty = sampler.repeat_penalty != 1.0f;
+  uint32_t best = argmax(state.logits, n);
+  if (!(__builtin_fabsf(state.logits[best]) < __builtin_inff())) return ERROR_NOT_FINITE;
+  if (greedy && !penalty) return (int32_t)best;
+
+  Candidate *candidates = state.candidates;
+  for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){state.logits[i], i};
+  if (penalty) penalize(candidates);
+  uint32_t first = 0;
+  for (uint32_t i = 1; i < n; i++)
+    if (before(candidates[i], candidates[first])) first = i;
+  if (greedy) return (int32_t)first;
+
+  float largest = candidates[first].logit;
+  if (sampler.min_p > 0.0f) { /* p >= min_p * p_max; the order of the steps does not matter to it */
+    float floor = sampler.min_p;
+    uint32_t kept = 0;
+    if (!(sampler.top_k || sampler.top_p < 1.0f)) {
+      for (uint32_t i = 0; i < n; i++)
+        if (exp_f32(candidates[i].logit - largest) >= floor) candidates[kept++] = candidates[i];
+      return (int32_t)draw(candidates, kept, largest);
+    }
+  }
+  if (sampler.top_k || sampler.top_p < 1.0f) {
+    n = take_best(candidates, n, sampler.top_k ? sampler.top_k : n, sampler.top_p);
+    if (sampler.min_p > 0.0f)
+      while (n > 1 && exp_f32(candidates[n - 1].logit - largest) < sampler.min_p) n--;
+  }
+  return (int32_t)draw(candidates, n, largest);
+}

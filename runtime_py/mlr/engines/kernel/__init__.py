@@ -1,0 +1,1 @@
+"""The WASM kernel as an engine: the same module under wasmtime and in a browser."""

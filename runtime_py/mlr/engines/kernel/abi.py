@@ -1,0 +1,53 @@
+"""The kernel's binary interface in Python: its version and its errors.
+
+`runtime_py/kernel/kernel.h` and `api.c` are the other side.
+"""
+
+from __future__ import annotations
+
+from mlr.errors import (
+    CapacityError,
+    ContextLengthError,
+    EngineError,
+    LoadError,
+    MlrError,
+    RequestError,
+)
+
+__all__ = ["ABI_VERSION", "PAGE", "TYPE_IDS", "error_for"]
+
+ABI_VERSION = 1
+PAGE = 65536  # bytes of a page of WebAssembly memory
+
+# Ids of the GGUF format.
+TYPE_IDS = {
+    "F32": 0,
+    "F16": 1,
+    "Q4_0": 2,
+    "Q5_0": 6,
+    "Q8_0": 8,
+    "Q4_K": 12,
+    "Q6_K": 14,
+    "BF16": 30,
+}
+
+_ERRORS: dict[int, tuple[type[MlrError], str]] = {
+    -1: (LoadError, "the model's hyperparameters are out of the kernel's range"),
+    -2: (LoadError, "a tensor has a shape, type or place that the kernel cannot compute with"),
+    -3: (LoadError, "a tensor that the architecture needs is missing"),
+    -4: (LoadError, "weights arrived out of order"),
+    -5: (LoadError, "not all weights arrived"),
+    -6: (CapacityError, "the kernel's memory is smaller than the model's layout"),
+    -7: (EngineError, "the kernel was called in a state that does not allow it"),
+    -8: (RequestError, "a token id is outside the vocabulary"),
+    -9: (ContextLengthError, "the tokens do not fit into the context window"),
+    -10: (RequestError, "an argument is out of the kernel's range"),
+    -11: (EngineError, "a kernel thread failed; load the model again"),
+    -12: (EngineError, "the model produced numbers that are not finite; its weights are damaged"),
+}
+
+
+def error_for(code: int, asked: str) -> MlrError:
+    """The exception for a negative return value of `asked`, such as `mlr_eval(64)`."""
+    kind, sentence = _ERRORS.get(code, (EngineError, f"unknown kernel error {code}"))
+    return kind(f"{asked}: {sentence}")

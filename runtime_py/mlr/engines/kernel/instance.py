@@ -1,0 +1,50 @@
+"""A loaded kernel as the engine sees it, and the plan that it is loaded by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlr.engines.base import MemoryReport
+
+__all__ = ["KernelInstance", "KernelPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """What the kernel is going to need, found out before anything is fetched."""
+
+    descriptor: bytes  # see descriptor.py
+    context_length: int
+    threads: int
+    total_bytes: int  # of memory, the module's own data included
+    memory: MemoryReport
+
+
+class KernelInstance(Protocol):
+    """Synchronous access to instance 0 of a kernel whose weights are in place.
+
+    Addresses and sizes are bytes in the kernel's memory. A trap raises `EngineError` and leaves
+    the instance unusable.
+    """
+
+    @property
+    def detail(self) -> str:
+        """One line on how it runs, such as `relaxed SIMD, 2 threads, wasmtime`."""
+        ...
+
+    def call(self, name: str, *arguments: float) -> float:
+        """Call an export. Returns its number as the export gives it."""
+        ...
+
+    def write(self, address: int, data: bytes) -> None:
+        """Copy bytes into memory."""
+        ...
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy bytes out of memory."""
+        ...
+
+    def close(self) -> None:
+        """End the threads and free the memory. Safe to call twice."""
+        ...

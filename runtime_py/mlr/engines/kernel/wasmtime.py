@@ -1,0 +1,237 @@
+"""The kernel under wasmtime: one store and instance per thread on one shared memory."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from mlr.engines.base import MemoryReport
+from mlr.engines.kernel.abi import ABI_VERSION, PAGE, error_for
+from mlr.engines.kernel.instance import KernelPlan
+from mlr.errors import CapacityError, EngineError, LoadError, MissingDependencyError
+from mlr.hosts.base import Host, LoadProgress, ProgressCallback
+
+if TYPE_CHECKING:
+    from mlr.bundle.reader import Bundle
+
+    from mlr.bundle.manifest import Variant
+
+__all__ = ["BUILDS", "WasmtimeKernel", "open_kernel", "plan"]
+
+BUILDS = ("relaxed", "simd")  # in order of preference
+PLANNER_PAGES = 64  # enough for the module's own data
+JOIN_SECONDS = 10.0
+
+
+def _wasmtime() -> Any:
+    try:
+        import wasmtime
+    except ImportError:
+        raise MissingDependencyError(
+            "wasmtime", "all", "the kernel engine outside a browser"
+        ) from None
+    return wasmtime
+
+
+def _as_extern(memory: Any) -> Any:
+    # wasmtime-py 50.0.1 passes a pointer to the handle where the C API wants the handle itself,
+    # so that a SharedMemory cannot be imported without this.
+    import wasmtime._ffi as ffi
+
+    union = ffi.wasmtime_extern_union(sharedmemory=memory.ptr())
+    return ffi.wasmtime_extern_t(ffi.WASMTIME_EXTERN_SHAREDMEMORY, union)
+
+
+@lru_cache(maxsize=2)
+def _compiled(build: str) -> tuple[Any, Any]:
+    """Engine and module of a build, compiled once per process."""
+    wasmtime = _wasmtime()
+    wasmtime.SharedMemory._as_extern = _as_extern
+    config = wasmtime.Config()
+    config.wasm_threads = True
+    config.shared_memory = True
+    config.wasm_relaxed_simd = True
+    path = files(__package__) / f"kernel-{build}.wasm"
+    if not path.is_file():
+        raise LoadError(
+            f"{path} is missing: the kernel is compiled when mlr is installed; "
+            "run `python hatch_build.py` in a source tree"
+        )
+    engine = wasmtime.Engine(config)
+    return engine, wasmtime.Module(engine, path.read_bytes())
+
+
+class WasmtimeKernel:
+    """A kernel's memory with instance 0 on it, and worker threads once they are started."""
+
+    def __init__(self, pages: int, build: str = BUILDS[0]) -> None:
+        wasmtime = _wasmtime()
+        self._engine, self._module = _compiled(build)
+        limits = wasmtime.Limits(pages, pages)
+        try:
+            self._memory: Any = wasmtime.SharedMemory(
+                self._engine, wasmtime.MemoryType(limits, shared=True)
+            )
+        except wasmtime.WasmtimeError as error:
+            raise CapacityError(
+                f"{pages * PAGE:,} bytes of memory could not be reserved: {error}"
+            ) from None
+        self._base = ctypes.addressof(self._memory.data_ptr().contents)
+        self._size = pages * PAGE
+        self._build = build
+        self._workers: list[threading.Thread] = []
+        self._store, self._exports = self._instantiate()
+        self._functions: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        if self.call("mlr_abi") != ABI_VERSION:
+            raise LoadError("the kernel and the Python code are of different versions: reinstall")
+
+    def _instantiate(self) -> tuple[Any, Any]:
+        wasmtime = _wasmtime()
+        store = wasmtime.Store(self._engine)
+        return store, wasmtime.Instance(store, self._module, [self._memory]).exports(store)
+
+    @property
+    def detail(self) -> str:
+        """One line on how it runs here."""
+        threads = len(self._workers) + 1
+        simd = "relaxed SIMD" if self._build == "relaxed" else "SIMD"
+        return f"{simd}, {threads} thread{'s' if threads > 1 else ''}, wasmtime"
+
+    def call(self, name: str, *arguments: float) -> float:
+        """Call an export of instance 0."""
+        if self._memory is None:
+            raise EngineError(f"{name}: the model is closed; load it again")
+        wasmtime = _wasmtime()
+        function = self._functions.get(name)
+        if function is None:
+            function = self._functions[name] = self._exports[name]
+        with self._lock:
+            try:
+                result = function(self._store, *arguments)
+            except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+                # the others would wait for this thread for ever
+                self._exports["mlr_abort"](self._store)
+                raise EngineError(f"{name} failed in the kernel: {_first_line(error)}") from None
+        return 0 if result is None else result
+
+    def write(self, address: int, data: bytes | memoryview) -> None:
+        """Copy bytes into memory."""
+        size = len(data)
+        self._check(address, size)
+        if isinstance(data, memoryview) and data.readonly:
+            data = bytes(data)
+        source = data if isinstance(data, bytes) else (ctypes.c_char * size).from_buffer(data)
+        ctypes.memmove(self._base + address, source, size)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy bytes out of memory."""
+        self._check(address, size)
+        return ctypes.string_at(self._base + address, size)
+
+    def _check(self, address: int, size: int) -> None:
+        if self._memory is None:
+            raise EngineError("the model is closed; load it again")
+        if address < 0 or size < 0 or address + size > self._size:
+            raise EngineError(f"{size} bytes at {address} lie outside the kernel's memory")
+
+    def layout(self, descriptor: bytes, context_length: int, threads: int) -> None:
+        """Hand the descriptor over; raises the kernel's error."""
+        if len(descriptor) > self.call("mlr_staging_size"):
+            raise LoadError(f"the model has too many tensors ({len(descriptor)} bytes of names)")
+        self.write(int(self.call("mlr_staging")), descriptor)
+        code = int(self.call("mlr_open", len(descriptor), context_length, threads))
+        if code:
+            raise error_for(code, f"mlr_open({context_length}, {threads})")
+
+    def feed(self, offset: int, data: bytes | memoryview) -> None:
+        """Hand over bytes of the variant's file that begin at `offset`."""
+        staging, room = int(self.call("mlr_staging")), int(self.call("mlr_staging_size"))
+        view = memoryview(data)
+        for start in range(0, len(view), room):
+            part = view[start : start + room]
+            self.write(staging, part)
+            code = int(self.call("mlr_feed", float(offset + start), len(part)))
+            if code:
+                raise error_for(code, f"mlr_feed({offset + start}, {len(part)})")
+
+    def start(self, threads: int) -> None:
+        """After the last byte: make the model ready and start its worker threads."""
+        code = int(self.call("mlr_ready"))
+        if code:
+            raise error_for(code, "mlr_ready()")
+        for index in range(1, threads):
+            store, exports = self._instantiate()
+            worker = threading.Thread(
+                target=self._work,
+                args=(index, store, exports),
+                name=f"mlr-kernel-{index}",
+                daemon=True,
+            )
+            worker.start()
+            self._workers.append(worker)
+
+    def _work(self, index: int, store: Any, exports: Any) -> None:
+        wasmtime = _wasmtime()
+        try:
+            exports["mlr_worker"](store, index)
+        except (wasmtime.Trap, wasmtime.WasmtimeError):
+            exports["mlr_abort"](store)  # mlr_eval on instance 0 then reports the failure
+
+    def close(self) -> None:
+        """End the threads and free the memory."""
+        if self._memory is None:
+            return
+        self.call("mlr_close")
+        for worker in self._workers:
+            worker.join(JOIN_SECONDS)
+        self._functions.clear()
+        self._memory = self._exports = self._store = None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def plan(
+    descriptor: bytes, context_length: int, threads: int, build: str = BUILDS[0]
+) -> KernelPlan:
+    """Lay a model out on a small memory to learn what it takes."""
+    kernel = WasmtimeKernel(PLANNER_PAGES, build)
+    try:
+        kernel.layout(descriptor, context_length, threads)
+        total, weights, cache, scratch = (int(kernel.call("mlr_bytes", kind)) for kind in range(4))
+    finally:
+        kernel.close()
+    return KernelPlan(
+        descriptor, context_length, threads, total, MemoryReport(weights, cache, scratch)
+    )
+
+
+async def open_kernel(
+    bundle: Bundle,
+    variant: Variant,
+    plan: KernelPlan,
+    on_progress: ProgressCallback | None,
+    host: Host,
+    build: str = BUILDS[0],
+) -> WasmtimeKernel:
+    """Stream a variant's weights into a kernel's memory and start its threads."""
+    pages = -(-plan.total_bytes // PAGE)
+    kernel = WasmtimeKernel(pages, build)
+    try:
+        kernel.layout(plan.descriptor, plan.context_length, plan.threads)
+        start = min(tensor.offset for tensor in variant.tensors)
+        async for offset, data in bundle.stream(variant, start):
+            await host.run(kernel.feed, offset, data)
+            if on_progress is not None:
+                on_progress(LoadProgress("load", offset + len(data), variant.size))
+        kernel.start(plan.threads)
+    except BaseException:
+        kernel.close()
+        raise
+    return kernel
