@@ -1,0 +1,111 @@
+"""`mlr run`: generate text from a prompt, streamed as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import sys
+
+from mlr.cli.arguments import (
+    add_json_option,
+    add_loading_options,
+    add_sampling_options,
+    read_text,
+    whole,
+)
+from mlr.cli.output import format_rate, load_progress, peak_memory_bytes, print_json
+
+__all__ = ["configure", "execute"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder or URL")
+    parser.add_argument(
+        "prompt", metavar="PROMPT", nargs="?", help="the text to continue (default: standard input)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=whole(1, 2**24),
+        default=128,
+        metavar="N",
+        help="stop after N tokens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="stop before this text; may be given several times",
+    )
+    add_sampling_options(parser)
+    add_loading_options(parser)
+    add_json_option(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    asyncio.run(_generate(args, read_text(args.prompt, "the prompt")))
+    return 0
+
+
+async def _generate(args: argparse.Namespace, prompt: str) -> None:
+    from mlr.model import load
+
+    with load_progress(args.bundle) as on_progress:
+        model = await load(
+            args.bundle,
+            engine=args.engine,
+            threads=args.threads,
+            context_length=args.context_length,
+            on_progress=on_progress,
+        )
+    try:
+        stream = model.stream(
+            prompt,
+            max_tokens=args.max_tokens,
+            stop=args.stop,
+            temperature=args.temperature,
+            top_k=args.top_k,
+            top_p=args.top_p,
+            min_p=args.min_p,
+            repeat_penalty=args.repeat_penalty,
+            seed=args.seed,
+        )
+        async with contextlib.aclosing(stream):
+            async for token in stream:
+                if not args.json and token.text:
+                    sys.stdout.write(token.text)
+                    sys.stdout.flush()
+        completion = stream.completion
+        assert completion is not None  # the stream was read to its end
+        info = model.info
+    finally:
+        await model.close()
+
+    timings = completion.timings
+    if args.json:
+        print_json(
+            {
+                "text": completion.text,
+                "token_ids": list(completion.token_ids),
+                "prompt_token_ids": list(completion.prompt_token_ids),
+                "finish_reason": completion.finish_reason,
+                "engine": info.engine,
+                "timings": dataclasses.asdict(timings),
+                "peak_memory_bytes": peak_memory_bytes(),
+            }
+        )
+        return
+    print(flush=True)
+    first = "-" if timings.first_token_ms is None else f"{timings.first_token_ms:.0f} ms"
+    print(
+        f"{len(completion.token_ids)} tokens, {format_rate(timings.decode_tokens_per_s)}; "
+        f"first token after {first}; "
+        f"prompt {len(completion.prompt_token_ids)} tokens, "
+        f"{format_rate(timings.prompt_tokens_per_s)}; "
+        f"{info.engine} ({info.engine_detail}); ended by {completion.finish_reason}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,82 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlr.server.body import read_object
+from mlr.server.generation import Choice, GenerationResponse, PreparedPrompt, Usage
+from mlr.server.identity import Identity, new_identity
+from mlr.server.prompts import prepare
+from mlr.server.registry import Registry
+from mlr.server.schema import CompletionRequest, parse
+from mlr.server.work import Work
+
+__all__ = ["completions"]
+
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+
+
+class CompletionShape:
+    """OpenAI's `text_completion` objects; a stream's chunks look like the whole."""
+
+    def __init__(self, identity: Identity, include_usage: bool) -> None:
+        self._identity = identity
+        self._include_usage = include_usage
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """A completion has none."""
+        return None
+
+    def delta(self, index: int, text: str) -> dict[str, Any]:
+        """The next piece of text."""
+        return self._chunk([_choice(index, text, None)])
+
+    def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
+        """Why a choice ended."""
+        return self._chunk([_choice(index, "", finish_reason)])
+
+    def usage(self, usage: Usage) -> dict[str, Any]:
+        """The usage, without a choice."""
+        return self._chunk([]) | {"usage": usage.body()}
+
+    def whole(self, choices: list[Choice], usage: Usage) -> dict[str, Any]:
+        """The answer in one piece."""
+        return self._identity.body("text_completion") | {
+            "choices": [_choice(item.index, item.text, item.finish_reason) for item in choices],
+            "usage": usage.body(),
+        }
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        chunk = self._identity.body("text_completion") | {"choices": choices}
+        return chunk | {"usage": None} if self._include_usage else chunk
+
+
+def _choice(index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+
+async def completions(request: Request) -> Response:
+    """Continue one or several prompts."""
+    registry: Registry = request.app.state.registry
+    work: Work = request.app.state.work
+    wanted = parse(CompletionRequest, await read_object(request))
+    served = registry.get(wanted.model)
+
+    def prepare_all() -> list[PreparedPrompt]:
+        return [
+            prepare(
+                served.model,
+                prompt,
+                param="prompt",
+                max_tokens=wanted.max_tokens or DEFAULT_MAX_TOKENS,
+                echo=bool(wanted.echo),
+            )
+            for prompt in wanted.prompt
+        ]
+
+    shape = CompletionShape(new_identity("cmpl", served.id), wanted.include_usage)
+    return GenerationResponse(wanted, served, shape, prepare_all, work)

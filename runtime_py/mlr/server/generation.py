@@ -1,0 +1,187 @@
+"""From a checked request to its answer: queue, tokenize, generate, and send whole or as a stream.
+
+Both endpoints share this; what they send differs, and is given by a `Shape`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from mlr.server.errors import ApiError
+from mlr.server.registry import ServedModel
+from mlr.server.schema import GenerationRequest
+from mlr.server.sse import EventSender
+from mlr.server.work import ClientGone, Work
+
+if TYPE_CHECKING:
+    from mlr.model import Completion, TokenStream
+
+__all__ = ["Choice", "GenerationResponse", "PreparedPrompt", "Shape", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPrompt:
+    """A prompt that fits the model, and how many tokens may follow it."""
+
+    tokens: list[int]
+    max_tokens: int
+    echo: str = ""
+    """What the answer begins with, before anything generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer to one prompt."""
+
+    index: int
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens that a request took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    def body(self) -> dict[str, int]:
+        """OpenAI's usage object."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+class Shape(Protocol):
+    """How one endpoint's answers look in JSON."""
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """The event before a choice's first text, if there is one."""
+        ...
+
+    def delta(self, index: int, text: str) -> dict[str, Any]:
+        """The event with the next piece of text."""
+        ...
+
+    def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
+        """The event that says why a choice ended."""
+        ...
+
+    def usage(self, usage: Usage) -> dict[str, Any]:
+        """The event with the usage."""
+        ...
+
+    def whole(self, choices: list[Choice], usage: Usage) -> dict[str, Any]:
+        """The answer in one piece."""
+        ...
+
+
+class GenerationResponse(Response):
+    """Generates while it responds, so that the client's leaving ends the generation."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        served: ServedModel,
+        shape: Shape,
+        prepare: Callable[[], list[PreparedPrompt]],
+        work: Work,
+    ) -> None:
+        """`prepare` may take a while and may raise `ApiError`; it is called in a thread."""
+        super().__init__()
+        self._request = request
+        self._served = served
+        self._shape = shape
+        self._prepare = prepare
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer. Raises `ApiError` and `MlrError` only before anything is sent."""
+        sender = EventSender(send)
+        try:
+            with self._served.turns.admit():
+                if self._request.stream:
+                    await self._work.run(receive, self._stream(sender))
+                else:
+                    body = await self._work.run(receive, self._complete())
+                    await JSONResponse(body)(scope, receive, send)
+        except ClientGone:
+            return
+        except ApiError as error:
+            if not sender.started:
+                raise
+            await sender.fail(error)
+
+    async def _stream(self, sender: EventSender) -> None:
+        prompts = await asyncio.to_thread(self._prepare)
+        await sender.send_all(self._events(prompts))
+
+    async def _events(self, prompts: list[PreparedPrompt]) -> AsyncGenerator[dict[str, Any], None]:
+        generated = 0
+        for index, prompt in enumerate(prompts):
+            opening = self._shape.opening(index)
+            if opening is not None:
+                yield opening
+            if prompt.echo:
+                yield self._shape.delta(index, prompt.echo)
+            async with self._served.turns.turn():
+                stream = self._start(prompt)
+                async with aclosing(stream):
+                    async for token in stream:
+                        if token.text:
+                            yield self._shape.delta(index, token.text)
+                completion = _finished(stream)
+            generated += len(completion.token_ids)
+            yield self._shape.closing(index, completion.finish_reason)
+        if self._request.include_usage:
+            yield self._shape.usage(Usage(_count(prompts), generated))
+
+    async def _complete(self) -> dict[str, Any]:
+        prompts = await asyncio.to_thread(self._prepare)
+        choices = []
+        generated = 0
+        for index, prompt in enumerate(prompts):
+            async with self._served.turns.turn():
+                stream = self._start(prompt)
+                async with aclosing(stream):
+                    async for _ in stream:
+                        pass
+                completion = _finished(stream)
+            generated += len(completion.token_ids)
+            text = prompt.echo + completion.text
+            choices.append(Choice(index, text, completion.finish_reason))
+        return self._shape.whole(choices, Usage(_count(prompts), generated))
+
+    def _start(self, prompt: PreparedPrompt) -> TokenStream:
+        request = self._request
+        return self._served.model.stream(
+            prompt.tokens,
+            max_tokens=prompt.max_tokens,
+            stop=request.stop,
+            temperature=1.0 if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            top_k=request.top_k or 0,
+            min_p=request.min_p or 0.0,
+            repeat_penalty=1.0 if request.repeat_penalty is None else request.repeat_penalty,
+            # OpenAI's seeds are signed.
+            seed=None if request.seed is None else request.seed % 2**64,
+        )
+
+
+def _finished(stream: TokenStream) -> Completion:
+    """The whole of a stream that was read to its end."""
+    assert stream.completion is not None
+    return stream.completion
+
+
+def _count(prompts: list[PreparedPrompt]) -> int:
+    return sum(len(prompt.tokens) for prompt in prompts)

@@ -1,0 +1,36 @@
+"""The limits of what a request may ask for, all in one place."""
+
+from __future__ import annotations
+
+MAX_BODY = 4 * 2**20
+"""Bytes of a request's body; far over any prompt that fits a context."""
+
+MAX_JSON_DEPTH = 32
+"""Levels of nesting in a request's body."""
+
+MAX_PROMPTS = 64
+"""Prompts in one completion request."""
+
+MAX_MESSAGES = 4096
+"""Messages in one chat request."""
+
+MAX_STOPS = 4
+"""Stop sequences in a request, as in OpenAI's interface."""
+
+MAX_STOP_LENGTH = 1024
+"""Characters of a stop sequence."""
+
+MAX_TOKENS = 2**24
+"""The largest `max_tokens`; the context ends a generation long before."""
+
+MAX_WAITING = 32
+"""Requests that wait for one model; the next one is told to come back later."""
+
+MAX_RETRY_AFTER = 60
+"""Seconds, the longest wait that a refused request is told."""
+
+BODY_TIMEOUT = 30.0
+"""Seconds within which a request's body must have arrived."""
+
+SHUTDOWN_TIMEOUT = 5
+"""Seconds that connections are given to end when the server stops."""

@@ -1,0 +1,58 @@
+"""Prompts as the model takes them: tokens that it knows and that fit its context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlr.server.errors import ApiError
+from mlr.server.generation import PreparedPrompt
+from mlr.server.schema import Prompt
+
+if TYPE_CHECKING:
+    from mlr.model import Model
+
+__all__ = ["prepare"]
+
+
+def prepare(
+    model: Model,
+    prompt: Prompt,
+    *,
+    param: str,
+    max_tokens: int | None,
+    add_special: bool = True,
+    echo: bool = False,
+) -> PreparedPrompt:
+    """Tokenize and check one prompt; `max_tokens` None means as many as the context has room for.
+
+    Raises `ApiError` 400, naming `param`, when it is empty, too long or not of this vocabulary.
+    """
+    if isinstance(prompt, str):
+        tokens = model.tokenize(prompt, add_special=add_special)
+    else:
+        tokens = prompt
+        size = model.info.vocabulary_size
+        for token in tokens:
+            if not 0 <= token < size:
+                raise ApiError(
+                    400,
+                    f"{param!r}: {token} is not a token of this model, which has {size}",
+                    param=param,
+                    code="invalid_value",
+                )
+    if not tokens:
+        raise ApiError(400, f"{param!r} is empty", param=param, code="invalid_value")
+    context = model.info.context_length
+    if len(tokens) > context:
+        raise ApiError(
+            400,
+            f"{param!r} has {len(tokens)} tokens; this model's context is {context} tokens: "
+            "shorten it, or serve the model with a larger --context-length",
+            param=param,
+            code="context_length_exceeded",
+        )
+    room = max(1, context - len(tokens))
+    text = ""
+    if echo:
+        text = prompt if isinstance(prompt, str) else model.detokenize(tokens)
+    return PreparedPrompt(tokens, room if max_tokens is None else min(max_tokens, room), text)

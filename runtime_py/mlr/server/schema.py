@@ -1,0 +1,261 @@
+"""What a request to `/v1/completions` and `/v1/chat/completions` may hold.
+
+Pydantic checks names, types and ranges. Parameters of OpenAI's interface that mlr does not have
+are accepted with the value that means "off", since clients send those, and are refused by name
+otherwise: nothing that would change the answer is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from mlr.server import limits
+from mlr.server.errors import ApiError
+
+__all__ = ["ChatRequest", "CompletionRequest", "GenerationRequest", "Message", "Prompt", "parse"]
+
+Prompt = str | list[int]
+
+# Sent by clients for bookkeeping at OpenAI; they do not change an answer.
+IGNORED = frozenset(
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+    }
+)
+
+# Not supported: parameter → the values (besides null) that ask for nothing.
+UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
+    "audio": (),
+    "best_of": (1,),
+    "frequency_penalty": (0,),
+    "function_call": ("none",),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "n": (1,),
+    "prediction": (),
+    "presence_penalty": (0,),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": (),
+    "web_search_options": (),
+}
+
+# The same for the fields of a message: clients send answers back as they got them.
+UNSUPPORTED_IN_MESSAGE: Mapping[str, tuple[object, ...]] = {
+    "annotations": ([],),
+    "audio": (),
+    "function_call": (),
+    "refusal": (),
+    "tool_calls": ([],),
+}
+
+
+def _problem(message: str) -> PydanticCustomError:
+    # The braces of a custom message are placeholders.
+    return PydanticCustomError("mlr", "{text}", {"text": message})
+
+
+def _as_list(value: object) -> object:
+    """`stop`: one string stands for a list of one, null for none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+def _check_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _problem(f"character {error.start} is half of a surrogate pair") from None
+    return text
+
+
+def _is_tokens(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _prompts(value: object) -> list[Prompt]:
+    """The prompts, from any of the four forms that OpenAI's interface allows."""
+    if isinstance(value, str):
+        return [_check_text(value)]
+    if not isinstance(value, list) or not value:
+        raise _problem(
+            "must be a string, a list of strings, a list of token ids or a list of such lists"
+        )
+    if _is_tokens(value):
+        return [value]
+    if len(value) > limits.MAX_PROMPTS:
+        raise _problem(f"has {len(value)} prompts; at most {limits.MAX_PROMPTS} are allowed")
+    if all(isinstance(item, str) for item in value):
+        return [_check_text(item) for item in value]
+    if all(_is_tokens(item) and item for item in value):
+        return list(value)
+    raise _problem("must hold strings only, or token ids only, or lists of token ids only")
+
+
+def _content(value: object) -> str:
+    """A message's text, from a string or from a list of text parts."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _check_text(value)
+    if not isinstance(value, list):
+        raise _problem("must be a string or a list of text parts")
+    texts = []
+    for part in value:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind != "text":
+            raise _problem(f"parts of type {kind!r} are not supported; only 'text' is")
+        text = part.get("text")
+        if set(part) != {"type", "text"} or not isinstance(text, str):
+            raise _problem('a text part must be {"type": "text", "text": "…"}')
+        texts.append(_check_text(text))
+    return "".join(texts)
+
+
+def _without_unsupported(
+    value: Mapping[str, Any], unsupported: Mapping[str, tuple[object, ...]]
+) -> dict[str, Any]:
+    """`value` less the unsupported fields; raises `ApiError` for one that asks for something."""
+    kept = {}
+    for name, item in value.items():
+        if name not in unsupported:
+            kept[name] = item
+        elif item is not None and not any(_same(item, off) for off in unsupported[name]):
+            hint = "".join(f" or send {off!r}" for off in unsupported[name][:1])
+            raise ApiError(
+                400,
+                f"{name!r} is not supported here: leave it out{hint}",
+                param=name,
+                code="unsupported_parameter",
+            )
+    return kept
+
+
+def _same(value: object, other: object) -> bool:
+    """Equality that keeps false apart from 0 and true from 1."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _message_fields(value: object) -> object:
+    return _without_unsupported(value, UNSUPPORTED_IN_MESSAGE) if isinstance(value, dict) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class StreamOptions(_Strict):
+    """`stream_options`."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class GenerationRequest(_Strict):
+    """What both endpoints take."""
+
+    model: str
+    max_tokens: int | None = Field(default=None, ge=1, le=limits.MAX_TOKENS)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repeat_penalty: float | None = Field(default=None, ge=0.01, le=100)
+    seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
+    stop: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_STOP_LENGTH)],],
+        Field(max_length=limits.MAX_STOPS),
+        BeforeValidator(_as_list),
+    ] = []
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with a chunk of usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class CompletionRequest(GenerationRequest):
+    """`POST /v1/completions`."""
+
+    prompt: Annotated[list[Prompt], PlainValidator(_prompts)]
+    echo: bool | None = None
+
+
+class Message(_Strict):
+    """One message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, PlainValidator(_content)]
+    name: str | None = None
+
+
+class ChatRequest(GenerationRequest):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Annotated[Message, BeforeValidator(_message_fields)]] = Field(
+        min_length=1, max_length=limits.MAX_MESSAGES
+    )
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=limits.MAX_TOKENS)
+
+
+Request = TypeVar("Request", bound=GenerationRequest)
+
+
+def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
+    """Check a request's body; raises `ApiError` 400 naming the first parameter that is wrong."""
+    known = _without_unsupported(body, UNSUPPORTED)
+    known = {name: value for name, value in known.items() if name not in IGNORED}
+    try:
+        request = kind.model_validate(known)
+    except ValidationError as error:
+        raise _first_problem(error) from None
+    if request.stream_options is not None and not request.stream:
+        raise ApiError(
+            400, "'stream_options' is for streams: send 'stream': true", param="stream_options"
+        )
+    return request
+
+
+def _first_problem(error: ValidationError) -> ApiError:
+    detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = ""
+    for part in detail["loc"]:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    if detail["type"] == "extra_forbidden":
+        return ApiError(400, f"unknown parameter: {name!r}", param=name, code="unknown_parameter")
+    if detail["type"] == "missing":
+        return ApiError(
+            400, f"missing parameter: {name!r}", param=name, code="missing_required_parameter"
+        )
+    message = detail["msg"]
+    return ApiError(
+        400, f"{name!r}: {message[:1].lower()}{message[1:]}", param=name, code="invalid_value"
+    )
