@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # as a program, where hatchling need not be there
-    BuildHookInterface = object  # type: ignore[assignment,misc]
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 SOURCES = ROOT / "runtime_py" / "kernel"
@@ -46,7 +43,7 @@ def compile_kernel() -> None:
         temporary.replace(output)
 
 
-class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
+class CustomBuildHook(BuildHookInterface[Any]):
     """Hatchling's entry point."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

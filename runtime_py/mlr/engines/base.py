@@ -110,7 +110,7 @@ class Engine(Protocol):
         """
         ...
 
-    def logits(self) -> memoryview:
+    def logits(self) -> memoryview[float]:
         """A copy of the last logits: float32, shape (vocabulary_size,)."""
         ...
 

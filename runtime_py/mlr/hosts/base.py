@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from mlr.bundle.reader import Bundle
-
     from mlr.bundle.manifest import Variant
+    from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import KernelInstance, KernelPlan
 
 __all__ = ["Host", "LoadProgress", "ProgressCallback"]

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlr.hosts.base import ProgressCallback
 
 if TYPE_CHECKING:
-    from mlr.bundle.reader import Bundle
-
     from mlr.bundle.manifest import Variant
+    from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import KernelInstance, KernelPlan
 
 __all__ = ["CPythonHost"]

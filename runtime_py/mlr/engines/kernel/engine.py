@@ -88,7 +88,7 @@ class KernelEngine:
             self._instance.write(self._tokens_address, struct.pack(f"<{len(part)}i", *part))
             self._call("mlr_eval", len(part))
 
-    def logits(self) -> memoryview:
+    def logits(self) -> memoryview[float]:
         """A copy of the last logits: float32, shape (vocabulary_size,)."""
         address = self._call("mlr_logits") & 0xFFFFFFFF
         assert self._instance is not None

@@ -15,9 +15,8 @@ from mlr.errors import CapacityError, EngineError, LoadError, MissingDependencyE
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
 
 if TYPE_CHECKING:
-    from mlr.bundle.reader import Bundle
-
     from mlr.bundle.manifest import Variant
+    from mlr.bundle.reader import Bundle
 
 __all__ = ["BUILDS", "WasmtimeKernel", "open_kernel", "plan"]
 

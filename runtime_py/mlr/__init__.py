@@ -1,0 +1,65 @@
+"""mlr: load a bundle and generate, in CPython and in Pyodide.
+
+    model = await mlr.load("bundles/gemma-3-270m")
+    completion = await model.generate("The capital of France is")
+
+Importing this package imports nothing outside the standard library, and little of that: names
+are resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlr.engines.base import MemoryReport, Sampling
+    from mlr.errors import MlrError
+    from mlr.generation import Completion, Timings, Token, TokenStream
+    from mlr.hosts.base import LoadProgress
+    from mlr.model import Model, ModelInfo, SyncModel, load, load_sync
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Completion",
+    "LoadProgress",
+    "MemoryReport",
+    "MlrError",
+    "Model",
+    "ModelInfo",
+    "Sampling",
+    "SyncModel",
+    "Timings",
+    "Token",
+    "TokenStream",
+    "__version__",
+    "load",
+    "load_sync",
+]
+
+_HOMES = {
+    "Completion": "mlr.generation",
+    "LoadProgress": "mlr.hosts.base",
+    "MemoryReport": "mlr.engines.base",
+    "MlrError": "mlr.errors",
+    "Model": "mlr.model",
+    "ModelInfo": "mlr.model",
+    "Sampling": "mlr.engines.base",
+    "SyncModel": "mlr.model",
+    "Timings": "mlr.generation",
+    "Token": "mlr.generation",
+    "TokenStream": "mlr.generation",
+    "load": "mlr.model",
+    "load_sync": "mlr.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mlr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,106 @@
+"""From a bundle's variant to a `KernelEngine`: predict the memory, refuse or load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlr.engines.kernel.abi import PAGE
+from mlr.engines.kernel.descriptor import build_descriptor
+from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.instance import KernelPlan
+from mlr.errors import CapacityError, RequestError
+from mlr.hosts.base import Host, ProgressCallback
+
+if TYPE_CHECKING:
+    from mlr.bundle.manifest import Variant
+    from mlr.bundle.reader import Bundle
+
+__all__ = ["DEFAULT_CONTEXT", "open_engine", "plan_variant"]
+
+DEFAULT_CONTEXT = 4096  # tokens, where the model allows as many and the caller does not say
+SMALLEST_CONTEXT = 256  # the least that is worth suggesting
+MAX_THREADS = 64
+MAX_MEMORY = 65535 * PAGE  # what a 32-bit WebAssembly memory can be
+
+
+async def plan_variant(
+    variant: Variant, host: Host, threads: int | None, context_length: int | None
+) -> KernelPlan:
+    """What loading a variant would take, for `context_length` tokens (default: up to 4096).
+
+    Raises `RequestError` for a context longer than the model's, or a thread count out of range.
+    """
+    config = variant.config
+    if context_length is None:
+        context_length = min(config.context_length, DEFAULT_CONTEXT)
+    if not 1 <= context_length <= config.context_length:
+        raise RequestError(
+            f"context_length must be between 1 and the model's {config.context_length}, "
+            f"got {context_length}"
+        )
+    if threads is None:
+        threads = host.default_threads()
+    if not 1 <= threads <= MAX_THREADS:
+        raise RequestError(f"threads must be between 1 and {MAX_THREADS}, got {threads}")
+    if host.thread_limit_reason() is not None:
+        threads = 1
+    descriptor = build_descriptor(config, variant.tensors)
+    return await host.plan_kernel(descriptor, context_length, threads)
+
+
+async def open_engine(
+    bundle: Bundle,
+    variant: Variant,
+    host: Host,
+    *,
+    threads: int | None,
+    context_length: int | None,
+    memory_limit: int | None,
+    on_progress: ProgressCallback | None,
+) -> KernelEngine:
+    """Load a variant into the kernel.
+
+    Raises `CapacityError`, before anything is fetched, when the predicted memory is more than
+    `memory_limit` (bytes), than the host has left, or than 32-bit WebAssembly can address.
+    """
+    plan = await plan_variant(variant, host, threads, context_length)
+    limit, source = _limit(host, memory_limit)
+    if plan.total_bytes > limit:
+        raise await _too_large(plan, variant, host, limit, source)
+    instance = await host.open_kernel(bundle, variant, plan, on_progress)
+    return KernelEngine(instance, plan, variant.config.n_vocab)
+
+
+def _limit(host: Host, memory_limit: int | None) -> tuple[int, str]:
+    limits = [(MAX_MEMORY, "a 32-bit WebAssembly memory holds")]
+    available = host.memory_available()
+    if available is not None:
+        limits.append((available, "this machine has free"))
+    if memory_limit is not None:
+        limits.append((memory_limit, "the limit given allows"))
+    return min(limits)
+
+
+async def _too_large(
+    plan: KernelPlan, variant: Variant, host: Host, limit: int, source: str
+) -> CapacityError:
+    memory = plan.memory
+    needs = (
+        f"the model needs {_mb(plan.total_bytes)} (weights {_mb(memory.weights)}, KV cache "
+        f"{_mb(memory.kv_cache)} for {plan.context_length} tokens, scratch "
+        f"{_mb(memory.scratch)}), and {source} {_mb(limit)}"
+    )
+    context = plan.context_length // 2
+    while context >= SMALLEST_CONTEXT:
+        smaller = await plan_variant(variant, host, plan.threads, context)
+        if smaller.total_bytes <= limit:
+            return CapacityError(
+                f"{needs}; a context of {context} tokens would fit ({_mb(smaller.total_bytes)}): "
+                f"load with context_length={context}"
+            )
+        context //= 2
+    return CapacityError(f"{needs}; no context length makes it fit: use a smaller quantization")
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

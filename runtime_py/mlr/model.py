@@ -1,0 +1,318 @@
+"""Loading a bundle and generating with it: `load`, `load_sync`, `Model`, `SyncModel`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mlr import hosts
+from mlr.engines.base import Engine, MemoryReport
+from mlr.engines.selector import select
+from mlr.generation import Completion, GenerationOptions, Token, TokenStream
+from mlr.hosts.base import Host, ProgressCallback
+from mlr.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from mlr.bundle.manifest import License, Manifest, Variant
+    from mlr.bundle.reader import Bundle
+
+__all__ = ["Model", "ModelInfo", "SyncModel", "load", "load_sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model is and how it runs here."""
+
+    name: str
+    architecture: str
+    parameters: int
+    quantization: str
+    engine: str
+    engine_detail: str
+    threads: int
+    context_length: int
+    vocabulary_size: int
+    memory: MemoryReport
+    license: License
+    load_ms: float
+    has_chat_template: bool
+
+
+class Model:
+    """A loaded model. It runs one generation at a time; further ones wait for their turn."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        host: Host,
+        chat_template: str | None,
+    ) -> None:
+        self.info = info
+        self.tokenizer = tokenizer
+        self.chat_template = chat_template
+        self.engine = engine
+        self._host = host
+        self._lock = asyncio.Lock()
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        """Token ids of a text, with the model's own begin token unless `add_special` is False."""
+        return self.tokenizer.encode(text, add_special=add_special)
+
+    def detokenize(self, ids: Iterable[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return self.tokenizer.decode(ids)
+
+    def stream(self, prompt: str | Sequence[int], **options: Any) -> TokenStream:
+        """Generate token by token.
+
+        `prompt` is a text (the model's begin token is added) or token ids (taken as they are).
+        Options and defaults: max_tokens 128, stop (), temperature 0 (greedy), top_k 0, top_p 1,
+        min_p 0, repeat_penalty 1, repeat_last_n 64, seed None (drawn). See `TokenStream`.
+        Raises `RequestError` for an option out of range or unknown and `ContextLengthError` for
+        a prompt longer than the context.
+        """
+        try:
+            checked = GenerationOptions.create(**options)
+        except TypeError as error:
+            from mlr.errors import RequestError
+
+            raise RequestError(f"unknown generation option: {error}") from None
+        ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+        return TokenStream(
+            self.engine,
+            self.tokenizer,
+            self._host,
+            self._lock,
+            ids,
+            checked,
+            self.info.load_ms,
+        )
+
+    async def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+        """Generate a whole completion; takes what `stream` takes."""
+        async with self.stream(prompt, **options) as tokens:
+            async for _ in tokens:
+                pass
+        assert tokens.completion is not None
+        return tokens.completion
+
+    async def close(self) -> None:
+        """Wait for a generation under way to end, then free the engine. Safe to call twice."""
+        async with self._lock:
+            await self._host.run(self.engine.close)
+
+    async def __aenter__(self) -> Model:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+async def load(
+    location: str | os.PathLike[str],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    context_length: int | None = None,
+    memory_limit: int | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Model:
+    """Load a bundle from a folder or a URL.
+
+    `threads` defaults to the cores there are (at most 8), `context_length` to the model's but at
+    most 4096 tokens. `memory_limit` (bytes) refuses a model that is predicted to need more.
+    `on_progress` is called with `LoadProgress`. Raises `LoadError` in one of its forms:
+    `ManifestError`, `IntegrityError`, `FetchError`, `StorageError`, `CapacityError`,
+    `UnsupportedModelError`, `TokenizerError`; and `RequestError` for a wrong argument.
+    """
+    from mlr.bundle.reader import open_bundle
+
+    start = time.perf_counter()
+    host = hosts.current()
+    bundle = await open_bundle(location, host)
+    manifest = bundle.manifest
+    engine_name, variant = select(manifest, engine)
+    tokenizer_task = asyncio.ensure_future(_read_tokenizer(bundle, host))
+    try:
+        chat_template = None
+        if manifest.chat_template is not None:
+            chat_template = (await bundle.read_file(manifest.chat_template)).decode("utf-8")
+        opened = await _open_engine(
+            engine_name,
+            bundle,
+            variant,
+            host,
+            threads=threads,
+            context_length=context_length,
+            memory_limit=memory_limit,
+            on_progress=on_progress,
+        )
+    except BaseException:
+        tokenizer_task.cancel()
+        with suppress(BaseException):
+            await tokenizer_task
+        raise
+    try:
+        tokenizer = await tokenizer_task
+    except BaseException:
+        opened.close()
+        raise
+    load_ms = (time.perf_counter() - start) * 1e3
+    info = _info(manifest, variant, opened, load_ms)
+    return Model(info, opened, tokenizer, host, chat_template)
+
+
+async def _read_tokenizer(bundle: Bundle, host: Host) -> Tokenizer:
+    entry = bundle.manifest.tokenizer
+    data = await bundle.read_file(entry)
+    return await host.run(load_tokenizer, entry.format, data)
+
+
+async def _open_engine(
+    name: str,
+    bundle: Bundle,
+    variant: Variant,
+    host: Host,
+    *,
+    threads: int | None,
+    context_length: int | None,
+    memory_limit: int | None,
+    on_progress: ProgressCallback | None,
+) -> Engine:
+    if name == "reference":
+        from mlr.engines.reference import open_engine as open_reference
+
+        return await open_reference(bundle, variant, host, context_length=context_length)
+    from mlr.engines.kernel.opening import open_engine as open_kernel
+
+    return await open_kernel(
+        bundle,
+        variant,
+        host,
+        threads=threads,
+        context_length=context_length,
+        memory_limit=memory_limit,
+        on_progress=on_progress,
+    )
+
+
+def _info(manifest: Manifest, variant: Variant, engine: Engine, load_ms: float) -> ModelInfo:
+    return ModelInfo(
+        name=manifest.name,
+        architecture=manifest.architecture,
+        parameters=manifest.parameters,
+        quantization=variant.quantization,
+        engine=engine.name,
+        engine_detail=engine.detail,
+        threads=engine.threads,
+        context_length=engine.context_length,
+        vocabulary_size=engine.vocabulary_size,
+        memory=engine.memory,
+        license=manifest.license,
+        load_ms=load_ms,
+        has_chat_template=manifest.chat_template is not None,
+    )
+
+
+class SyncModel:
+    """The blocking face of a `Model`, for scripts: the same methods without `await`.
+
+    It runs an event loop of its own, so it cannot be used inside a running one.
+    """
+
+    def __init__(self, runner: asyncio.Runner, model: Model) -> None:
+        self._runner = runner
+        self._model = model
+        self._closed = False
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is and how it runs here."""
+        return self._model.info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._model.tokenizer
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        """Token ids of a text."""
+        return self._model.tokenize(text, add_special=add_special)
+
+    def detokenize(self, ids: Iterable[int]) -> str:
+        """The text of token ids."""
+        return self._model.detokenize(ids)
+
+    def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+        """Generate a whole completion; see `Model.generate`."""
+        return self._runner.run(self._model.generate(prompt, **options))
+
+    def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
+        """Generate token by token; see `Model.stream`."""
+        return SyncTokenStream(self._runner, self._model.stream(prompt, **options))
+
+    def close(self) -> None:
+        """Free the engine and end the event loop. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._runner.run(self._model.close())
+            self._runner.close()
+
+    def __enter__(self) -> SyncModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SyncTokenStream(Iterator[Token]):
+    """A blocking iterator over the tokens of one generation; `close` stops it."""
+
+    def __init__(self, runner: asyncio.Runner, tokens: TokenStream) -> None:
+        self._runner, self._tokens = runner, tokens
+
+    def __next__(self) -> Token:
+        try:
+            return self._runner.run(self._next())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    async def _next(self) -> Token:
+        return await self._tokens.__anext__()
+
+    def close(self) -> None:
+        """Stop generating."""
+        self._runner.run(self._tokens.aclose())
+
+    @property
+    def completion(self) -> Completion | None:
+        """The completion, once the generation has ended."""
+        return self._tokens.completion
+
+
+def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
+    """Load a bundle and return its blocking face; takes what `load` takes."""
+    runner = asyncio.Runner()
+    try:
+        return SyncModel(runner, runner.run(load(location, **options)))
+    except BaseException:
+        runner.close()
+        raise
