@@ -22,20 +22,20 @@ def quantize_activations(
     """`x` (…, columns) after rounding to 8 bits per block, in the dtype of `x`.
 
     A block of 32 (beside Q4_0, Q5_0, Q8_0) or 256 (beside Q4_K, Q6_K) becomes integers from
-    -127 to 127, rounded half away from zero, times the block's largest magnitude / 127. That
-    scale is a float16 for blocks of 32. Weights of other types take activations as they are.
+    -127 to 127, to nearest even, times a scale: the block's largest magnitude / 127, for blocks
+    of 32 rounded to float16. Weights of other types take activations as they are.
     """
     block = BLOCK.get(weight_type)
     if block is None:
         return x
+    # Every step in float32, as the kernel has it: the integers are decided here.
     blocks = x.astype(np.float32).reshape(*x.shape[:-1], -1, block)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0))
-    scaled = blocks * inverse
-    q = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
-    d = largest / np.float32(127)
+    q = np.clip(np.rint(blocks * inverse), -127, 127)
+    scale = largest / np.float32(127)
     if block == 32:
-        d = d.astype(np.float16).astype(np.float32)
-    rounded: NDArray[np.floating[Any]] = q.astype(x.dtype) * d.astype(x.dtype)
+        scale = scale.astype(np.float16)
+    rounded: NDArray[np.floating[Any]] = q.astype(x.dtype) * scale.astype(x.dtype)
     return rounded.reshape(x.shape)

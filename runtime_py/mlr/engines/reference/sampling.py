@@ -13,20 +13,32 @@ from mlr.engines.base import Sampling
 __all__ = ["Sampler", "candidates"]
 
 
+MASK = 2**64 - 1
+
+
 class Sampler:
-    """Chooses tokens; its random numbers depend on the seed alone."""
+    """Chooses tokens; its random numbers depend on the seed alone, and are the kernel's."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._random = np.random.default_rng(sampling.seed)
+        self._state = sampling.seed
 
     def choose(self, logits: NDArray[Any], tokens: Sequence[int]) -> int:
         """A token id. `logits` (n_vocab,) follow `tokens`, all that were evaluated."""
         ids, probabilities = candidates(logits, tokens, self._sampling)
-        if len(ids) == 1:
+        if self._sampling.temperature == 0.0:
             return int(ids[0])
-        place = np.searchsorted(np.cumsum(probabilities), self._random.random(), side="right")
-        return int(ids[min(int(place), len(ids) - 1)])
+        sums = np.cumsum(probabilities)
+        place = int(np.searchsorted(sums, self._random() * sums[-1], side="right"))
+        return int(ids[min(place, len(ids) - 1)])
+
+    def _random(self) -> float:
+        """The next number in [0, 1), by SplitMix64 (Steele, Lea and Flood, 2014)."""
+        self._state = (self._state + 0x9E3779B97F4A7C15) & MASK
+        z = self._state
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+        return float((z ^ z >> 31) >> 11) / 2.0**53
 
 
 def candidates(
@@ -49,8 +61,8 @@ def candidates(
         ids = ids[: sampling.top_k]
     if sampling.top_p < 1.0:
         # The fewest tokens whose probabilities reach top_p; at least one.
-        before = np.cumsum(_softmax(scores[ids])) - _softmax(scores[ids])
-        ids = ids[before < max(sampling.top_p, np.finfo(np.float64).tiny)]
+        reached = np.cumsum(_softmax(scores[ids])) >= sampling.top_p
+        ids = ids[: reached.argmax() + 1] if reached.any() else ids
     if sampling.min_p > 0.0:
         ids = ids[scores[ids] >= scores[ids[0]] + np.log(sampling.min_p)]
     return ids, _softmax(scores[ids] / sampling.temperature)
