@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -29,8 +30,21 @@ class CPythonHost:
     name = "cpython"
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a blocking call in a thread."""
-        return await asyncio.to_thread(function, *arguments)
+        """Run a blocking call in a thread.
+
+        When the caller is cancelled, this still returns only once the call has ended: whatever
+        the call uses (an engine, a file) is the next one's to use as soon as this returns.
+        """
+        call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            while not call.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({call})
+            if not call.cancelled():
+                call.exception()  # nobody is left to hear of it
+            raise
 
     async def read_url(self, url: str, limit: int) -> bytes:
         """The body of an http(s) URL of at most `limit` bytes. Raises `FetchError`."""
