@@ -14,5 +14,6 @@ except ModuleNotFoundError as error:
     raise MissingDependencyError("numpy", "reference", "the reference engine") from error
 
 from mlr.engines.reference.engine import ReferenceEngine
+from mlr.engines.reference.opening import open_engine
 
-__all__ = ["ReferenceEngine"]
+__all__ = ["ReferenceEngine", "open_engine"]
