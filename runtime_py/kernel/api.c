@@ -296,6 +296,7 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
   state.n_tokens = n;
   int32_t error = run_forward();
   if (!error) state.position += n;
+  if (state.written < state.position) state.written = state.position;
   return error;
 }
 
@@ -307,8 +308,9 @@ EXPORT(mlr_truncate) int32_t mlr_truncate(uint32_t n) {
   for (uint32_t i = 0; i < c->n_layers && n > 0; i++) {
     if (!layer_slides(c, i)) continue;
     uint32_t oldest = n > c->sliding_window ? n - c->sliding_window : 0;
-    if (state.position - oldest > state.cache[i].capacity) return ERROR_STATE;
+    if (state.written - oldest > state.cache[i].capacity) return ERROR_STATE;
   }
   state.position = n;
+  if (n == 0) state.written = 0;
   return OK;
 }

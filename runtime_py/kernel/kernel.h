@@ -147,6 +147,7 @@ typedef struct {
 typedef struct {
   uint32_t n_ctx, n_threads;
   uint32_t position; /* tokens in the KV cache */
+  uint32_t written;  /* the highest `position` since it was 0: how far rings have been overwritten */
   bool ready;
   LayerCache cache[MAX_LAYERS];
   int32_t *history; /* (n_ctx) the tokens in the KV cache */

@@ -141,9 +141,9 @@ class ReferenceEngine:
         chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
         return np.concatenate([self._decoder.hidden(chunk, self._cache) for chunk in chunks])
 
-    def logits(self) -> memoryview:
+    def logits(self) -> memoryview[float]:
         """A copy of the last logits: float32, shape (vocabulary_size,)."""
-        return self._last_logits().astype(np.float32).data
+        return memoryview(self._last_logits().astype(np.float32).tobytes()).cast("f")
 
     def _last_logits(self) -> NDArray[Any]:
         if self._logits is None:
