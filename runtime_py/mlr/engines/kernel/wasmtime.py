@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import threading
 from functools import lru_cache
@@ -60,6 +61,8 @@ def _compiled(build: str) -> tuple[Any, Any]:
             "run `python hatch_build.py` in a source tree"
         )
     engine = wasmtime.Engine(config)
+    # a cache that outlives wasmtime's own clean-up would complain at the end of the process
+    atexit.register(_compiled.cache_clear)
     return engine, wasmtime.Module(engine, path.read_bytes())
 
 

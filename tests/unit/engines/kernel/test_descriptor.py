@@ -1,0 +1,107 @@
+"""The descriptor, and what the kernel says to one that is wrong in any byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlr.engines.kernel.descriptor import ENTRY, HEADER, build_descriptor
+from mlr.engines.kernel.wasmtime import PLANNER_PAGES, WasmtimeKernel, plan
+from mlr.errors import LoadError, RequestError, UnsupportedModelError
+from mlr.formats.gguf import GgufTensor, read_gguf
+from mlr.formats.model_config import ModelConfig
+from mlr.formats.source import FileSource
+from tests.support.tiny_models import tiny_gguf
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelConfig, list[GgufTensor]]:
+    path = tiny_gguf(tmp_path_factory.mktemp("model") / "gemma3.gguf", architecture="gemma3")
+    return read_model(path)
+
+
+def read_model(path: Path) -> tuple[ModelConfig, list[GgufTensor]]:
+    source = FileSource(path)
+    file = read_gguf(source)
+    source.close()
+    shapes = {tensor.name: tensor.shape for tensor in file.tensors}
+    return ModelConfig.from_gguf(file.metadata, shapes), list(file.tensors)
+
+
+def test_the_kernel_accepts_it(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    descriptor = build_descriptor(*model)
+    assert len(descriptor) == HEADER.size + len(model[1]) * ENTRY.size
+    needs = plan(descriptor, 128, 2)
+    assert needs.total_bytes > needs.memory.total - 1
+
+
+def test_an_unknown_tensor_is_named(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    config, tensors = model
+    for name in ("blk.0.attn_sinks.weight", "blk.x.attn_q.weight", "blk.", "", "blk.1"):
+        with pytest.raises(UnsupportedModelError, match="not one that the kernel"):
+            build_descriptor(config, [*tensors[1:], replace(tensors[0], name=name)])
+
+
+def test_an_unknown_type_is_named(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    config, tensors = model
+    with pytest.raises(UnsupportedModelError, match=r"IQ1_S .*supported: F32"):
+        build_descriptor(config, [replace(tensors[0], type="IQ1_S"), *tensors[1:]])
+
+
+def test_vectors_must_be_f32(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    config, tensors = model
+    changed = [replace(t, type="F16") if len(t.shape) == 1 else t for t in tensors]
+    with pytest.raises(UnsupportedModelError, match="must be F32"):
+        build_descriptor(config, changed)
+
+
+def test_a_missing_tensor_is_refused(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    config, tensors = model
+    for gone in ("blk.3.attn_k.weight", "output_norm.weight", "token_embd.weight"):
+        with pytest.raises(LoadError, match="missing"):
+            plan(build_descriptor(config, [t for t in tensors if t.name != gone]), 64, 1)
+
+
+def test_a_wrong_shape_is_refused(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    config, tensors = model
+    for i, tensor in enumerate(tensors):
+        wrong = (tensor.shape[0] + 1, *tensor.shape[1:])
+        changed = [*tensors[:i], replace(tensor, shape=wrong), *tensors[i + 1 :]]
+        with pytest.raises(LoadError):
+            plan(build_descriptor(config, changed), 64, 1)
+
+
+@pytest.mark.parametrize(("context", "threads"), [(0, 1), (1 << 25, 1), (64, 0), (64, 65)])
+def test_arguments_out_of_range_are_refused(
+    model: tuple[ModelConfig, list[GgufTensor]], context: int, threads: int
+) -> None:
+    with pytest.raises(RequestError):
+        plan(build_descriptor(*model), context, threads)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_descriptor_makes_the_kernel_trap(
+    model: tuple[ModelConfig, list[GgufTensor]], data: st.DataObject
+) -> None:
+    descriptor = bytearray(build_descriptor(*model))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(descriptor) // 4 - 1)) * 4
+        word = data.draw(
+            st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+        )
+        descriptor[at : at + 4] = word.to_bytes(4, "little")
+    cut = data.draw(st.sampled_from([None, 0, 3, HEADER.size, len(descriptor) - 1]))
+    kernel = WasmtimeKernel(PLANNER_PAGES)
+    try:
+        kernel.layout(bytes(descriptor[:cut]), 128, 2)
+    except (LoadError, RequestError):
+        return
+    finally:
+        kernel.close()
