@@ -14,14 +14,13 @@ Advance = Callable[[int], None]
 
 def human_bytes(count: int) -> str:
     """A count of bytes for people: 253.1 MB."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            break
+    if count < 1000:
+        return f"{count} bytes"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
         value /= 1000
-    else:
-        unit = "TB"
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+        units.pop(0)
+    return f"{value:.1f} {units[0]}"
 
 
 class Progress(Protocol):

@@ -7,12 +7,13 @@ anything is allocated, and sums are Python integers, which do not overflow.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlr.errors import FormatError, UnsupportedModelError
+from mlr.formats.cursor import Cursor
 from mlr.formats.ggml_types import TYPES_BY_ID, row_bytes
 from mlr.formats.source import ByteSource
 
@@ -20,7 +21,6 @@ __all__ = ["GgufFile", "GgufTensor", "read_gguf"]
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
-WINDOW = 1 << 20  # bytes read at once
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 16
@@ -92,118 +92,10 @@ class GgufFile:
         )
 
 
-class _Cursor:
-    """A position in the source and a window of bytes around it."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self.source = source
-        self.file = source.name
-        self.data = b""
-        self.base = 0  # the offset of data[0] in the file
-        self.pos = 0  # the current place in `data`
-
-    @property
-    def offset(self) -> int:
-        """The current place in the file."""
-        return self.base + self.pos
-
-    @property
-    def remaining(self) -> int:
-        """How many bytes of the file are left."""
-        return self.source.size - self.offset
-
-    def fail(self, field: str, problem: str, offset: int | None = None) -> FormatError:
-        return FormatError(self.file, field, self.offset if offset is None else offset, problem)
-
-    def need(self, count: int, field: str) -> None:
-        """Make `count` bytes from the current place on available in the window."""
-        if self.pos + count <= len(self.data):
-            return
-        if count > self.remaining:
-            raise self.fail(
-                field,
-                f"{count} bytes are needed but the file has {self.remaining} left: "
-                "it is truncated or corrupted",
-            )
-        offset = self.offset
-        try:
-            data = self.source.read_at(offset, min(max(count, WINDOW), self.remaining))
-        except FormatError as error:
-            raise FormatError(self.file, field, error.offset, error.problem) from error
-        self.data, self.base, self.pos = data, offset, 0
-
-    def take(self, count: int, field: str) -> bytes:
-        """The next `count` bytes."""
-        self.need(count, field)
-        data = self.data[self.pos : self.pos + count]
-        self.pos += count
-        return data
-
-    def scalar(self, code: str, size: int, field: str) -> Any:
-        """The next little-endian number."""
-        self.need(size, field)
-        (value,) = struct.unpack_from("<" + code, self.data, self.pos)
-        self.pos += size
-        return value
-
-    def uint32(self, field: str) -> int:
-        return int(self.scalar("I", 4, field))
-
-    def count(self, field: str, limit: int, item_bytes: int) -> int:
-        """A 64-bit count of things that take at least `item_bytes` each in what is left."""
-        offset = self.offset
-        value = int(self.scalar("Q", 8, field))
-        if value > limit:
-            raise self.fail(field, f"{value} is over the limit of {limit}", offset)
-        if value * item_bytes > self.remaining:
-            raise self.fail(
-                field,
-                f"{value} needs at least {value * item_bytes} bytes but the file has "
-                f"{self.remaining} left: it is truncated or corrupted",
-                offset,
-            )
-        return value
-
-    def string(self, field: str, limit: int) -> str:
-        """A string: its length in bytes as 64 bits, then UTF-8."""
-        offset = self.offset
-        length = self.count(f"{field} (length)", limit, 1)
-        try:
-            return str(self.take(length, field), "utf-8")
-        except UnicodeDecodeError as error:
-            raise self.fail(field, f"is not UTF-8: {error.reason}", offset + 8) from error
-
-    def strings(self, field: str, count: int) -> list[str]:
-        """`count` strings; the loop over a vocabulary, kept free of calls."""
-        result: list[str] = []
-        append = result.append
-        length_at: Callable[[bytes, int], tuple[Any, ...]] = struct.Struct("<Q").unpack_from
-        while len(result) < count:
-            data, pos, end = self.data, self.pos, len(self.data)
-            last = end - 8
-            try:
-                for _ in range(count - len(result)):
-                    if pos > last:
-                        break
-                    stop = pos + 8 + length_at(data, pos)[0]
-                    if stop > end:
-                        break
-                    append(str(data[pos + 8 : stop], "utf-8"))
-                    pos = stop
-            except UnicodeDecodeError as error:
-                raise self.fail(
-                    f"{field}[{len(result)}]", f"is not UTF-8: {error.reason}", self.base + pos + 8
-                ) from error
-            self.pos = pos
-            if len(result) < count:  # the next string crosses the window's end: read it slowly
-                append(self.string(f"{field}[{len(result)}]", MAX_STRING_BYTES))
-        return result
-
-
 class _MetadataReader:
     """Reads values; counts array elements over the whole file."""
 
-    def __init__(self, cursor: _Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.values_left = MAX_VALUES
 
@@ -246,7 +138,7 @@ class _MetadataReader:
                 offset + 4,
             )
         if kind == _STRING:
-            return cursor.strings(field, count)
+            return cursor.strings(field, count, MAX_STRING_BYTES)
         if kind == _ARRAY:
             return [self.array(f"{field}[{i}]", depth + 1) for i in range(count)]
         code, size = _SCALARS[kind]
@@ -265,7 +157,7 @@ def read_gguf(source: ByteSource) -> GgufFile:
     Raises `FormatError` with the file, the field and the offset for anything that breaks the
     format, and `UnsupportedModelError` for a version or tensor type that is known and not read.
     """
-    cursor = _Cursor(source)
+    cursor = Cursor(source)
     version = _read_version(cursor)
     n_tensors = cursor.count("tensor count", MAX_TENSORS, 8 + 4 + 8 + 4 + 8)
     n_keys = cursor.count("metadata count", MAX_KEYS, 8 + 4 + 1)
@@ -309,7 +201,7 @@ def read_gguf(source: ByteSource) -> GgufFile:
     )
 
 
-def _read_version(cursor: _Cursor) -> int:
+def _read_version(cursor: Cursor) -> int:
     magic = cursor.take(4, "magic")
     if magic != MAGIC:
         raise cursor.fail("magic", f"must be {MAGIC!r}, got {magic!r}: not a GGUF file", 0)
@@ -330,7 +222,7 @@ def _read_version(cursor: _Cursor) -> int:
     raise cursor.fail("version", f"{version} is not known; versions 2 and 3 can be read", 4)
 
 
-def _check_alignment(cursor: _Cursor, kind: int, value: Any, offset: int) -> int:
+def _check_alignment(cursor: Cursor, kind: int, value: Any, offset: int) -> int:
     if (
         kind != _UINT32
         or not 8 <= value <= MAX_ALIGNMENT
@@ -345,7 +237,7 @@ def _check_alignment(cursor: _Cursor, kind: int, value: Any, offset: int) -> int
 
 
 def _read_tensor_entries(
-    cursor: _Cursor, count: int, alignment: int, offsets: dict[str, int]
+    cursor: Cursor, count: int, alignment: int, offsets: dict[str, int]
 ) -> list[tuple[GgufTensor, int]]:
     """The tensors with offsets still relative to the data, and where each offset was read."""
     entries: list[tuple[GgufTensor, int]] = []
@@ -399,7 +291,7 @@ def _read_tensor_entries(
 
 
 def _place_tensors(
-    cursor: _Cursor, entries: list[tuple[GgufTensor, int]], data_offset: int
+    cursor: Cursor, entries: list[tuple[GgufTensor, int]], data_offset: int
 ) -> tuple[GgufTensor, ...]:
     """The tensors with offsets in the file, checked to lie inside it and not to overlap."""
     size = cursor.source.size
@@ -415,7 +307,7 @@ def _place_tensors(
             )
         placed.append(GgufTensor(tensor.name, tensor.type, tensor.shape, start, tensor.size))
     order = sorted(range(len(placed)), key=lambda i: placed[i].offset)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         if placed[before].offset + placed[before].size > placed[after].offset:
             raise cursor.fail(
                 f"{placed[after].name} (offset)",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from mlr.bundle.cache import DiskCache
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import KernelInstance, KernelPlan
@@ -42,6 +43,10 @@ class Host(Protocol):
 
     async def read_url(self, url: str, limit: int) -> bytes:
         """The body of an http(s) URL of at most `limit` bytes. Raises `FetchError`."""
+        ...
+
+    def disk_cache(self) -> DiskCache | None:
+        """Where files from the network are kept, or None where the browser keeps them."""
         ...
 
     def default_threads(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlr.hosts.base import ProgressCallback
 
 if TYPE_CHECKING:
+    from mlr.bundle.cache import DiskCache
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import KernelInstance, KernelPlan
@@ -51,6 +52,12 @@ class CPythonHost:
         from mlr.bundle.http import read_small
 
         return await self.run(read_small, url, limit)
+
+    def disk_cache(self) -> DiskCache:
+        """The user's cache on disk."""
+        from mlr.bundle.cache import DiskCache
+
+        return DiskCache()
 
     def default_threads(self) -> int:
         """The cores that this process may use, at most 8."""
