@@ -12,10 +12,13 @@ import numpy as np
 from mlr.formats.model_config import SUPPORTED_ARCHITECTURES
 from tests.support.tiny_models import QUANTIZATIONS, tiny_gguf
 
-__all__ = ["FLOAT_CASES", "TOKENS", "TYPE_CASES", "TinyCase", "digest"]
+__all__ = ["FLOAT_CASES", "POSITIONS", "TOKENS", "TYPE_CASES", "TinyCase", "digest"]
 
 # 60 tokens: past the sliding window of 16 and the kernel's passes of 64 with a second call.
 TOKENS = [int(token) for token in np.random.default_rng(7).integers(3, 300, 60)]
+
+# Where in TOKENS the golden files keep llama.cpp's logits.
+POSITIONS = {"types": [30, 59], "floats": [0, 15, 16, 30, 59]}
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from tests.support.llama_oracle import F32, forced, greedy, logits_at_every_token, open_model
-from tests.support.tiny_cases import FLOAT_CASES, TOKENS, TYPE_CASES, digest
+from tests.support.tiny_cases import FLOAT_CASES, POSITIONS, TOKENS, TYPE_CASES, digest
 
 GOLDEN = Path(__file__).parent / "golden"
 STEPS = 64  # tokens decoded from each prompt
 TOP = 20  # logits kept of each step
 CONTEXT = 512
-TINY_POSITIONS = {"types": [30, 59], "floats": [0, 15, 16, 30, 59]}
 
 ENGLISH = (
     "The lighthouse had stood on the headland for two hundred years before anyone thought to "
@@ -133,7 +132,7 @@ def tiny_goldens(folder: Path) -> dict[str, np.ndarray]:
         for case in cases:
             path = case.build(folder)
             logits = logits_at_every_token(path, TOKENS)
-            arrays[f"{group}/{case.name}"] = logits[TINY_POSITIONS[group]]
+            arrays[f"{group}/{case.name}"] = logits[POSITIONS[group]]
             arrays[f"{group}/{case.name}/sha256"] = np.array(digest(path))
     return arrays
 
