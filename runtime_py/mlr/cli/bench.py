@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +21,8 @@ from mlr.cli.output import (
 from mlr.errors import RequestError
 
 if TYPE_CHECKING:
-    from mlr.model import Completion, Model, ModelInfo
+    from mlr.generation import Completion
+    from mlr.model import Model, ModelInfo
 
 __all__ = ["configure", "execute"]
 
@@ -36,7 +36,6 @@ class _Run:
 
     info: ModelInfo
     completion: Completion
-    load_ms: float
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +68,7 @@ def execute(args: argparse.Namespace) -> int:
     runs = asyncio.run(_measure(args))
     info = runs[-1].info
     timings = [run.completion.timings for run in runs]
-    load_ms = statistics.median(run.load_ms for run in runs)
+    load_ms = statistics.median(run.info.load_ms for run in runs)
     first_token_ms = _median(timing.first_token_ms for timing in timings)
     prompt_rate = _median(timing.prompt_tokens_per_s for timing in timings)
     decode_rate = _median(timing.decode_tokens_per_s for timing in timings)
@@ -121,7 +120,6 @@ async def _measure(args: argparse.Namespace) -> list[_Run]:
 
     runs = []
     for _ in range(args.repeat):
-        started = time.perf_counter()
         with load_progress(args.bundle) as on_progress:
             model = await load(
                 args.bundle,
@@ -130,11 +128,10 @@ async def _measure(args: argparse.Namespace) -> list[_Run]:
                 context_length=args.context_length,
                 on_progress=on_progress,
             )
-        load_ms = (time.perf_counter() - started) * 1000
         try:
             prompt = _prompt(model, args.prompt_tokens, args.new_tokens)
             completion = await model.generate(prompt, max_tokens=args.new_tokens)
-            runs.append(_Run(model.info, completion, load_ms))
+            runs.append(_Run(model.info, completion))
         finally:
             await model.close()
     return runs

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from mlr.bundle.manifest import MANIFEST_NAME, Manifest
+from mlr.bundle.manifest import MANIFEST_NAME
 from mlr.server.media_types import media_type
-from mlr.server.registry import Registry
+
+if TYPE_CHECKING:
+    from mlr.bundle.cache import DiskCache
+    from mlr.bundle.reader import Bundle
+    from mlr.server.registry import Registry
 
 __all__ = ["BundleFiles", "bundle_routes"]
 
@@ -21,42 +27,66 @@ CHECK_EACH_TIME = "no-cache"
 
 
 class BundleFiles:
-    """The files of one bundle that may be read: those its manifest names, and the manifest."""
+    """The files of one bundle that may be read: those its manifest names, and the manifest.
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self._folder = folder.resolve()
-        small = [manifest.tokenizer, *manifest.files]
-        if manifest.chat_template is not None:
-            small.append(manifest.chat_template)
-        shards = [shard for variant in manifest.variants for shard in variant.shards]
-        self._shards = {shard.file: shard.sha256 for shard in shards}
-        self._hashes = {entry.file: entry.sha256 for entry in small} | self._shards
+    The manifest is the one that was loaded, whatever has become of the folder since. Files of a
+    bundle that came from a URL are in the cache, or else where they came from.
+    """
+
+    def __init__(self, bundle: Bundle, cache: DiskCache | None) -> None:
+        manifest = bundle.manifest
+        self.manifest = manifest
+        self._bundle = bundle
+        self._cache = cache
+        self._manifest_bytes = manifest.encode()
+        shards = {shard.file: shard.sha256 for item in manifest.variants for shard in item.shards}
+        self._shards = frozenset(shards)
+        self._hashes = shards | {entry.file: entry.sha256 for entry in manifest.files}
+        for entry in (manifest.tokenizer, manifest.chat_template):
+            if entry is not None:
+                self._hashes[entry.file] = entry.sha256
 
     def respond(self, path: str, request: Request) -> Response:
-        """The file at `path`, whole, in part (Range) or not at all (If-None-Match)."""
-        if path != MANIFEST_NAME and path not in self._hashes:
+        """The file at `path`, whole, in part (Range) or not at all (If-None-Match).
+
+        Asks the file system, so it blocks for a moment. Raises `HTTPException` 404.
+        """
+        if path == MANIFEST_NAME:
+            sha256 = hashlib.sha256(self._manifest_bytes).hexdigest()
+        elif path in self._hashes:
+            sha256 = self._hashes[path]
+        else:
             raise HTTPException(404, "the bundle has no such file")
-        # Resolving follows links: one that leads out of the folder is not served.
-        full = (self._folder / path).resolve()
-        if not full.is_relative_to(self._folder):
-            raise HTTPException(404, "the bundle has no such file")
+        headers = {
+            "etag": f'"{sha256}"',
+            "cache-control": FOREVER if path in self._shards else CHECK_EACH_TIME,
+        }
+        if _has(request, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        kind = media_type(path)
+        if path == MANIFEST_NAME:
+            return Response(self._manifest_bytes, headers=headers, media_type=kind)
+        place = self._place(path, sha256)
         try:
-            status = full.stat()
+            status = place.stat()
         except OSError:
-            raise HTTPException(404, "the file is missing from the bundle's folder") from None
-        if not stat.S_ISREG(status.st_mode):
+            status = None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            if self._bundle.remote:
+                return RedirectResponse(self._bundle.place(path))
+            raise HTTPException(404, "this file is missing from the bundle's folder")
+        return FileResponse(place, headers=headers, media_type=kind, stat_result=status)
+
+    def _place(self, path: str, sha256: str) -> Path:
+        """Where a file is on this machine, if it is there."""
+        if self._bundle.remote:
+            return Path() if self._cache is None else self._cache.blob(sha256)
+        folder = Path(self._bundle.location).resolve()
+        # Resolving follows links: one that leads out of the folder is not served.
+        place = (folder / path).resolve()
+        if not place.is_relative_to(folder):
             raise HTTPException(404, "the bundle has no such file")
-        headers = {"cache-control": FOREVER if path in self._shards else CHECK_EACH_TIME}
-        if path in self._hashes:
-            headers["etag"] = f'"{self._hashes[path]}"'
-        kind = "application/octet-stream" if path in self._shards else media_type(path)
-        response = FileResponse(full, headers=headers, media_type=kind, stat_result=status)
-        if _has(request, response.headers["etag"]):
-            return Response(
-                status_code=304,
-                headers={name: response.headers[name] for name in ("etag", "cache-control")},
-            )
-        return response
+        return place
 
 
 def _has(request: Request, etag: str) -> bool:
@@ -69,9 +99,9 @@ async def _list(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     bundles = []
     for served in registry:
-        if served.folder is None:
+        if served.files is None:
             continue
-        manifest = served.manifest
+        manifest = served.files.manifest
         variant = manifest.variants[0]
         bundles.append(
             {
@@ -91,15 +121,11 @@ async def _list(request: Request) -> Response:
 
 
 def bundle_routes(registry: Registry) -> list[BaseRoute]:
-    """The routes; bundles that were fetched from elsewhere are not served again."""
-    files = {
-        served.id: BundleFiles(served.folder, served.manifest)
-        for served in registry
-        if served.folder is not None
-    }
+    """The routes to the bundles of these models."""
+    files = {served.id: served.files for served in registry if served.files is not None}
 
     def respond(request: Request) -> Response:
-        """Runs in a thread, since it asks the file system."""
+        """Starlette runs this in a thread, since it is not a coroutine."""
         bundle = files.get(request.path_params["name"])
         if bundle is None:
             raise HTTPException(404, "there is no such bundle")

@@ -89,7 +89,7 @@ async def chat_completions(request: Request) -> Response:
                 param="messages",
                 max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
                 # A template writes the beginning of the sequence itself.
-                add_special=served.chat_template is None,
+                add_special=served.model.chat_template is None,
             )
         ]
 

@@ -21,7 +21,7 @@ from mlr.server.sse import EventSender
 from mlr.server.work import ClientGone, Work
 
 if TYPE_CHECKING:
-    from mlr.model import Completion, TokenStream
+    from mlr.generation import Completion, TokenStream
 
 __all__ = ["Choice", "GenerationResponse", "PreparedPrompt", "Shape", "Usage"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
-from pathlib import Path
 
 from mlr import hosts
 from mlr.bundle.reader import open_bundle
 from mlr.errors import RequestError
 from mlr.hosts.base import ProgressCallback
 from mlr.model import load
+from mlr.server.bundles import BundleFiles
 from mlr.server.registry import Registry, ServedModel
 
 __all__ = ["Progress", "load_models"]
@@ -33,20 +33,15 @@ async def load_models(
     """
     served: list[ServedModel] = []
     for location in locations:
-        bundle = await open_bundle(location, hosts.current())
+        host = hosts.current()
+        bundle = await open_bundle(location, host)
         name = bundle.manifest.name
         if any(other.id == name for other in served):
             raise RequestError(f"{location}: another of these bundles is named {name!r} too")
-        entry = bundle.manifest.chat_template
-        template = None if entry is None else (await bundle.read_file(entry)).decode()
         with progress(name) as on_progress:
             model = await load(
                 location, threads=threads, context_length=context_length, on_progress=on_progress
             )
         stack.push_async_callback(model.close)
-        served.append(ServedModel(model, bundle.manifest, template, _folder(location)))
+        served.append(ServedModel(name, model, BundleFiles(bundle, host.disk_cache())))
     return Registry(served)
-
-
-def _folder(location: str) -> Path | None:
-    return None if location.startswith(("http://", "https://")) else Path(location)

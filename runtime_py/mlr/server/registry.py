@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlr.server.errors import ApiError
 from mlr.server.turns import Turns
 
 if TYPE_CHECKING:
-    from mlr.bundle.manifest import Manifest
     from mlr.model import Model
+    from mlr.server.bundles import BundleFiles
 
 __all__ = ["Registry", "ServedModel"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model, its bundle, and the queue in front of it."""
+    """One model by the name that requests give it, its files, and the queue in front of it."""
 
+    id: str
     model: Model
-    manifest: Manifest
-    chat_template: str | None
-    folder: Path | None
-    """Where the bundle's files are; None when it was fetched from a URL."""
+    files: BundleFiles | None = None
     turns: Turns = field(default_factory=Turns)
-
-    @property
-    def id(self) -> str:
-        """What requests call it."""
-        return self.manifest.name
 
 
 class Registry:
