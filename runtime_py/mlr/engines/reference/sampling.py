@@ -44,9 +44,11 @@ class Sampler:
 def candidates(
     logits: NDArray[Any], tokens: Sequence[int], sampling: Sampling
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The token ids that may be chosen, most probable first, and their probabilities.
+    """The token ids that may be chosen, and their probabilities.
 
-    Ties are ordered by id. Greedy sampling leaves one candidate.
+    Top-k and top-p put the most probable first, ties by id; without them the order is that of
+    the ids. (The order decides which token a random number falls on.) Greedy sampling leaves one
+    candidate.
     """
     scores = logits.astype(np.float64)
     if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n > 0:
@@ -56,7 +58,9 @@ def candidates(
     if sampling.temperature == 0.0:
         return np.array([scores.argmax()]), np.ones(1)
 
-    ids = np.argsort(-scores, kind="stable")
+    ids = np.arange(len(scores))
+    if sampling.top_k > 0 or sampling.top_p < 1.0:
+        ids = np.argsort(-scores, kind="stable")
     if sampling.top_k > 0:
         ids = ids[: sampling.top_k]
     if sampling.top_p < 1.0:
@@ -64,7 +68,7 @@ def candidates(
         reached = np.cumsum(_softmax(scores[ids])) >= sampling.top_p
         ids = ids[: reached.argmax() + 1] if reached.any() else ids
     if sampling.min_p > 0.0:
-        ids = ids[scores[ids] >= scores[ids[0]] + np.log(sampling.min_p)]
+        ids = ids[scores[ids] >= scores.max() + np.log(sampling.min_p)]
     return ids, _softmax(scores[ids] / sampling.temperature)
 
 

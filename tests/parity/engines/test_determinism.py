@@ -1,0 +1,92 @@
+"""The same logits, bit for bit: at any thread count, with both builds, however a prompt is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlr.errors import EngineError
+from tests.support.kernels import every_logits, last_logits, open_kernel
+from tests.support.tiny_cases import TYPE_CASES, TinyCase
+
+# Longer than the kernel's passes of 64 tokens and than Gemma's ring of 80 positions.
+LONG = [int(token) for token in np.random.default_rng(11).integers(3, 300, 150)]
+
+CASES = [
+    case
+    for case in TYPE_CASES
+    if "MIXED" in case.name or case.arguments["architecture"] in ("llama", "gemma3")
+]
+# The kernel's inner loops are unrolled for 1 to 4 tokens: pieces of every size modulo 4.
+CUTS = {
+    "one by one": [1] * 150,
+    "growing pieces": [*range(1, 17), 14],
+    "passes and a rest": [64, 64, 22],
+    "more than a pass": [65, 85],
+}
+
+
+def logits_after(
+    path: Path, pieces: Sequence[int], *, build: str = "relaxed", threads: int = 1
+) -> bytes:
+    """The bytes of the logits after LONG, evaluated in `pieces` of so many tokens."""
+    assert sum(pieces) == len(LONG)
+    with open_kernel(path, context_length=160, build=build, threads=threads) as engine:
+        start = 0
+        for piece in pieces:
+            engine.evaluate(LONG[start : start + piece])
+            start += piece
+        return last_logits(engine).tobytes()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_threads_builds_and_cuts(case: TinyCase, tiny: Callable[[TinyCase], Path]) -> None:
+    path, whole = tiny(case), [len(LONG)]
+    expected = logits_after(path, whole)
+    assert np.frombuffer(expected, np.float32).std() > 1
+    for threads in (2, 4):
+        assert logits_after(path, whole, threads=threads) == expected, f"{threads} threads"
+    assert logits_after(path, whole, build="simd") == expected, "baseline build"
+    assert logits_after(path, whole, build="simd", threads=2) == expected, "baseline, 2 threads"
+    for name, pieces in CUTS.items():
+        assert logits_after(path, pieces) == expected, name
+    assert logits_after(path, CUTS["growing pieces"], build="simd", threads=2) == expected
+
+
+def test_every_token_with_two_threads(tiny: Callable[[TinyCase], Path]) -> None:
+    """Decoding: the phases are short here, so a race between them would show."""
+    path = tiny(next(case for case in TYPE_CASES if case.name == "gemma3-MIXED"))
+    with open_kernel(path, threads=1) as one, open_kernel(path, threads=2) as two:
+        assert every_logits(one, LONG).tobytes() == every_logits(two, LONG).tobytes()
+
+
+def test_truncating_goes_back_to_what_was(tiny: Callable[[TinyCase], Path]) -> None:
+    """After `truncate` and other tokens, going back gives the bits of a fresh evaluation.
+
+    A layer with a sliding window keeps a ring of keys, so it cannot go back for ever: then
+    the kernel refuses, and says nothing wrong.
+    """
+    path = tiny(next(case for case in TYPE_CASES if case.name == "gemma3-Q8_0"))
+    refused = 0
+    with open_kernel(path, context_length=256) as engine, open_kernel(path) as fresh:
+        engine.evaluate(LONG)
+        for position in range(145, 5, -10):
+            try:
+                engine.truncate(position)
+            except EngineError:
+                refused += 1
+                continue
+            engine.evaluate([5, 6])
+            fresh.truncate(0)
+            fresh.evaluate([*LONG[:position], 5, 6])
+            assert last_logits(engine).tobytes() == last_logits(fresh).tobytes()
+        assert engine.position < 150
+        assert 0 < refused < 14
+        engine.truncate(0)
+        engine.evaluate(LONG)
+        fresh.truncate(0)
+        fresh.evaluate(LONG)
+        assert last_logits(engine).tobytes() == last_logits(fresh).tobytes()
