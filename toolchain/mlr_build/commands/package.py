@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from mlr_build.package import DEFAULT_SHARD_SIZE, check_shard_size, package
+from mlr_build.plan import plan_bundle
 from mlr_build.progress import human_bytes, open_progress
 from mlr_build.sources import open_source
 from mlr_build.staging import check_output
@@ -61,7 +62,7 @@ def execute(args: argparse.Namespace) -> int:
     check_shard_size(args.shard_size)
     check_output(args.out, args.force)  # before anything is downloaded
     progress = open_progress()
-    with open_source(args.source, progress) as opened:
+    with open_source(args.source, progress, lambda seen: plan_bundle(seen, args.name)) as opened:
         result = package(
             opened,
             args.out,

