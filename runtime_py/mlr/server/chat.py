@@ -98,5 +98,21 @@ async def chat_completions(request: Request) -> Response:
 
 
 def _prompt_text(served: ServedModel, messages: list[Message]) -> str:
-    """The messages through the model's template, or as a plain transcript without one."""
-    raise NotImplementedError(served, messages)
+    """The messages through the model's template, or as a plain transcript without one.
+
+    Raises `TemplateError` when the template refuses them.
+    """
+    from mlr.tokenizer import chat
+
+    model = served.model
+    tokenizer = model.tokenizer
+    return chat.render(
+        chat.PLAIN if model.chat_template is None else model.chat_template,
+        [
+            # Templates know the older name of what developers say.
+            {"role": item.role.replace("developer", "system"), "content": item.content}
+            for item in messages
+        ],
+        bos_token="" if tokenizer.bos_id is None else tokenizer.piece(tokenizer.bos_id),
+        eos_token="" if tokenizer.eos_id is None else tokenizer.piece(tokenizer.eos_id),
+    )

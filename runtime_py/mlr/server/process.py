@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from mlr.errors import RequestError
 from mlr.server import limits
@@ -20,7 +21,7 @@ from mlr.server.loading import Progress, load_models
 from mlr.server.security import is_loopback
 from mlr.server.work import Work
 
-__all__ = ["run"]
+__all__ = ["bind", "configure", "run"]
 
 INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 
@@ -41,7 +42,7 @@ def run(
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     # The port is taken first: when it is not free, nobody waits for models to hear that.
-    with _bind(host, port) as listener:
+    with bind(host, port) as listener:
         if not is_loopback(host):
             print(
                 f"mlr: warning: listening on {host} without authentication: whoever can reach "
@@ -51,8 +52,12 @@ def run(
         return asyncio.run(_serve(listener, locations, host, threads, context_length, progress))
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not yet listening."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, not yet listening. Raises `RequestError`.
+
+    It is made with its protocol's number: asyncio sends small pieces (tokens) at once only on
+    sockets that say they are TCP.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -90,16 +95,7 @@ async def _serve(
         )
         work = Work()
         port: int = listener.getsockname()[1]
-        config = uvicorn.Config(
-            create_app(registry, work, host=host),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=limits.SHUTDOWN_TIMEOUT,
-        )
+        config = configure(create_app(registry, work, host=host))
         names = ", ".join(served.id for served in registry)
         address = f"http://{_url_host(host)}:{port}"
 
@@ -112,6 +108,20 @@ async def _serve(
             except OSError as error:  # another process took the port while the models loaded
                 raise _cannot_listen(host, port, error) from None
     return INTERRUPTED if signal.SIGINT in signals else 0
+
+
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=limits.SHUTDOWN_TIMEOUT,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,6 +16,7 @@ import uvicorn
 from mlr.errors import EngineError
 from mlr.generation import Completion, GenerationOptions, Timings, Token
 from mlr.server.app import create_app
+from mlr.server.process import bind, configure
 from mlr.server.registry import Registry, ServedModel
 from mlr.server.turns import Turns
 from mlr.server.work import Work
@@ -118,17 +118,10 @@ class LiveServer:
         self.model = model
         self.work = Work()
         self.served = ServedModel("fake", cast(Any, model), None, Turns(max_waiting))
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = bind("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            create_app(Registry([self.served]), self.work),
-            lifespan="off",
-            log_config=None,
-            http="h11",
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(configure(create_app(Registry([self.served]), self.work)))
         self._listener = listener
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
