@@ -16,12 +16,19 @@ F32 = 0  # of ggml's types: keys and values kept as they are, not rounded to flo
 
 
 @contextmanager
-def open_model(path: str | os.PathLike[str], context_length: int, **options: Any) -> Iterator[Any]:
-    """A `llama_cpp.Llama` on two threads, closed at the end."""
+def open_model(
+    path: str | os.PathLike[str], context_length: int, *, threads: int = 2, **options: Any
+) -> Iterator[Any]:
+    """A `llama_cpp.Llama`, closed at the end."""
     import llama_cpp
 
     model = llama_cpp.Llama(
-        os.fspath(path), n_ctx=context_length, n_threads=2, verbose=False, **options
+        os.fspath(path),
+        n_ctx=context_length,
+        n_threads=threads,
+        n_threads_batch=threads,
+        verbose=False,
+        **options,
     )
     try:
         yield model

@@ -1,0 +1,215 @@
+"""mlr's kernel under wasmtime against llama.cpp, compiled for this machine.
+
+    python -m tests.bench.bench_native MODEL.gguf [--threads 1 2] [--repeats 3] [--json]
+
+in the repository's root. Both get the same file, the same token ids and the same number of
+threads, and take turns. Also measured: how fast this machine reads memory in WebAssembly, which
+bounds decoding, since every token reads every weight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import wasmtime
+
+from mlr.engines.base import Sampling
+from mlr.engines.kernel.engine import KernelEngine
+from mlr.formats.gguf import read_gguf
+from mlr.formats.source import FileSource
+from tests.bench.measure import (
+    DECODE_PROMPT,
+    Row,
+    long_prompts,
+    machine,
+    model_tokenizer,
+    report,
+)
+from tests.support.kernels import open_kernel
+from tests.support.llama_oracle import open_model
+
+CONTEXT = 1024
+WARM_UP_TOKENS = 8
+
+# Reads `pages` pages of memory, 64 bytes at a time, and returns something made of them.
+STREAM = """
+(module
+  (memory (export "memory") 8192)
+  (func (export "read") (param $end i32) (result i32)
+    (local $at i32) (local $a v128) (local $b v128)
+    (loop $next
+      (local.set $a (v128.xor (local.get $a) (v128.xor
+        (v128.load (local.get $at)) (v128.load offset=16 (local.get $at)))))
+      (local.set $b (v128.xor (local.get $b) (v128.xor
+        (v128.load offset=32 (local.get $at)) (v128.load offset=48 (local.get $at)))))
+      (br_if $next (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 64))) (local.get $end))))
+    (i32x4.extract_lane 0 (v128.xor (local.get $a) (local.get $b)))))
+"""
+STREAM_BYTES = 8192 * 65536
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="a GGUF file that both engines read")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    rows, notes = [], []
+    weight_bytes = bytes_per_token(options.model)
+    for threads in options.threads:
+        decode, prefill = measure(options, threads)
+        rows += [decode, prefill]
+        bandwidth = stream_bandwidth(threads)
+        notes.append(
+            f"{threads} thread(s): memory is read at {bandwidth / 1e9:.1f} GB/s in WebAssembly; a "
+            f"token reads {weight_bytes / 1e6:.0f} MB, so at most {bandwidth / weight_bytes:.0f} "
+            f"tokens/s; mlr reaches {median(decode.ours) * weight_bytes / bandwidth:.0%} of that"
+        )
+    import llama_cpp
+
+    notes += [
+        f"decode: {options.new_tokens} tokens, greedy; prefill: {options.prompt_tokens} tokens",
+        f"medians (and ranges) of {options.repeats} runs, taken in turns, after a warm-up of both",
+        f"{options.model.name}; wasmtime {version('wasmtime')}, "
+        f"llama-cpp-python {llama_cpp.__version__}; {machine()}",
+    ]
+    report(
+        "mlr under wasmtime against llama.cpp, native; tokens a second",
+        ("mlr", "llama.cpp"),
+        rows,
+        notes,
+        as_json=options.json,
+    )
+
+
+def measure(options: argparse.Namespace, threads: int) -> tuple[Row, Row]:
+    """Tokens a second of decoding and of prefill, on both engines."""
+    tokenizer = model_tokenizer(options.model)
+    prompts: Iterator[list[int]] = map(
+        tokenizer.encode, long_prompts(tokenizer, options.prompt_tokens)
+    )
+    short = tokenizer.encode(DECODE_PROMPT)
+    decode = Row("decode", threads, [], [])
+    prefill = Row(f"prefill {options.prompt_tokens}", threads, [], [])
+    with ExitStack() as stack:
+        ours = Mlr(
+            stack.enter_context(open_kernel(options.model, context_length=CONTEXT, threads=threads))
+        )
+        theirs = LlamaCpp(stack.enter_context(open_model(options.model, CONTEXT, threads=threads)))
+        for engine in (ours, theirs):
+            engine.prefill(next(prompts))
+            engine.decode(short, WARM_UP_TOKENS)
+        for _ in range(options.repeats):
+            for engine, row in ((ours, decode.ours), (theirs, decode.theirs)):
+                row.append(options.new_tokens / engine.decode(short, options.new_tokens))
+            prompt = next(prompts)
+            for engine, row in ((ours, prefill.ours), (theirs, prefill.theirs)):
+                row.append(len(prompt) / engine.prefill(prompt))
+    return decode, prefill
+
+
+class Mlr:
+    """The kernel engine, timed."""
+
+    def __init__(self, engine: KernelEngine) -> None:
+        self._engine = engine
+        engine.configure(Sampling())
+
+    def prefill(self, prompt: list[int]) -> float:
+        """Seconds until the logits after a whole prompt are there."""
+        self._engine.truncate(0)
+        return seconds(lambda: self._engine.evaluate(prompt))
+
+    def decode(self, prompt: list[int], count: int) -> float:
+        """Seconds for `count` greedy tokens after a prompt, the prompt not counted."""
+        self.prefill(prompt)
+
+        def run() -> None:
+            for _ in range(count):
+                self._engine.evaluate([self._engine.sample()])
+
+        return seconds(run)
+
+
+class LlamaCpp:
+    """llama-cpp-python's low-level calls, timed."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def prefill(self, prompt: list[int]) -> float:
+        """Seconds until the logits after a whole prompt are there."""
+        self._model.reset()
+        return seconds(lambda: self._model.eval(prompt))
+
+    def decode(self, prompt: list[int], count: int) -> float:
+        """Seconds for `count` greedy tokens after a prompt, the prompt not counted."""
+        import llama_cpp
+
+        self.prefill(prompt)
+
+        def run() -> None:
+            for _ in range(count):
+                last = llama_cpp.llama_get_logits_ith(self._model.ctx, -1)
+                logits = np.ctypeslib.as_array(last, shape=(self._model.n_vocab(),))
+                self._model.eval([int(logits.argmax())])
+
+        return seconds(run)
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def bytes_per_token(path: Path) -> int:
+    """Bytes of weights that one decoded token reads: all, but of an embedding only a row."""
+    source = FileSource(path)
+    try:
+        tensors = {tensor.name: tensor.size for tensor in read_gguf(source).tensors}
+    finally:
+        source.close()
+    if "output.weight" in tensors:
+        del tensors["token_embd.weight"]
+    return sum(tensors.values())
+
+
+def stream_bandwidth(threads: int) -> float:
+    """Bytes a second that `threads` threads read together, the best of five."""
+    engine = wasmtime.Engine()
+    module = wasmtime.Module(engine, STREAM)
+
+    def reader() -> Callable[[], Any]:
+        store = wasmtime.Store(engine)
+        exports = wasmtime.Instance(store, module, []).exports(store)
+        return lambda: exports["read"](store, STREAM_BYTES - 64)
+
+    readers = [reader() for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run() -> None:
+            list(pool.map(lambda read: read(), readers))
+
+        run()  # the first touch maps the pages
+        return threads * STREAM_BYTES / min(seconds(run) for _ in range(5))
+
+
+if __name__ == "__main__":
+    main()
