@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["END_TOKENS", "HIDDEN_FROM_END"]
+__all__ = ["BEGIN_TOKENS", "END_TOKENS", "HIDDEN_FROM_END", "PAD_TOKENS"]
 
 END_TOKENS = (
     "</s>",
@@ -36,3 +36,17 @@ HIDDEN_FROM_END = (
     (("<|tool_response>",), "</s>", "NORMAL"),
 )
 """Exceptions: where all of the first exist, the second does not end a turn and is of that type."""
+
+BEGIN_TOKENS = (
+    "<s>",
+    "<bos>",
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<｜begin▁of▁sentence｜>",
+    "[CLS]",
+    "<|endoftext|>",
+)
+"""Tokens that begin a text, the likeliest first."""
+
+PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>")
+"""Tokens that fill up a batch, the likeliest first."""

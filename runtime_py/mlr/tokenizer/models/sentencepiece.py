@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
-from operator import concat
 
+from mlr.tokenizer.models.cache import WordCache
 from mlr.tokenizer.models.merging import merge
 from mlr.tokenizer.vocabulary import Vocabulary
 
@@ -13,23 +14,23 @@ __all__ = ["SPACE", "SentencePieceBPE", "safe_boundaries"]
 
 SPACE = "▁"  # U+2581, how SentencePiece writes a space
 
-_CACHE_SIZE = 32_768
-_CACHED_LENGTH = 64
-
 
 def safe_boundaries(vocabulary: Vocabulary) -> re.Pattern[str] | None:
     """A pattern of the places in a text that no merge can cross, for cutting it into words.
 
     Every symbol that merging can make is a token. So where no token has `x` followed by `▁`,
     nothing ever merges across that place, and the text may be cut there without changing the
-    result. None when the vocabulary gives no such guarantee.
+    result. None when the vocabulary gives no such guarantee: a `▁` that is no token itself
+    might be joined to unknown characters before it.
     """
     if SPACE not in vocabulary.ids:
         return None
     glue = {SPACE}
     for token in vocabulary.tokens:
-        if SPACE in token[1:]:
-            glue.update(token[i - 1] for i in range(1, len(token)) if token[i] == SPACE)
+        if token.rfind(SPACE) > 0:
+            glue.update(
+                before for before, after in zip(token, token[1:], strict=False) if after == SPACE
+            )
     return re.compile(f"(?={SPACE})(?<![{re.escape(''.join(sorted(glue)))}])")
 
 
@@ -47,32 +48,21 @@ class SentencePieceBPE:
         unk_id: int | None,
     ) -> None:
         self._ids = vocabulary.ids
-        # "" is no token, and looking it up must not say that it is one.
-        self._waits = dict(zip(vocabulary.tokens, [-score for score in scores], strict=True))
-        self._waits.pop("", None)
+        self._waits = dict(zip(vocabulary.tokens, map(operator.neg, scores), strict=True))
         self._byte_ids = byte_ids
         self._unk_id = unk_id
         self._boundaries = safe_boundaries(vocabulary)
-        self._cache: dict[str, list[int]] = {}
+        self._cache = WordCache(self._encode_word)
 
     def encode(self, pieces: Iterable[str]) -> list[int]:
-        ids: list[int] = []
-        cache = self._cache
-        for piece in pieces:
-            for word in self._boundaries.split(piece) if self._boundaries else (piece,):
-                known = cache.get(word)
-                if known is None:
-                    known = self._encode_word(word)
-                    if len(word) <= _CACHED_LENGTH:
-                        if len(cache) >= _CACHE_SIZE:
-                            cache.clear()
-                        cache[word] = known
-                ids += known
-        return ids
+        if self._boundaries is None:
+            return self._cache.encode(pieces)
+        split = self._boundaries.split
+        return self._cache.encode(word for piece in pieces for word in split(piece))
 
     def _encode_word(self, word: str) -> list[int]:
         ids: list[int] = []
-        for symbol in merge(list(word), self._wait, concat):
+        for symbol in merge(list(word), self._wait, _join):
             token_id = self._ids.get(symbol)
             if token_id is not None:
                 ids.append(token_id)
@@ -87,3 +77,7 @@ class SentencePieceBPE:
 
     def _wait(self, left: str, right: str) -> float | None:
         return self._waits.get(left + right)
+
+
+def _join(left: str, right: str) -> str:
+    return left + right

@@ -1,0 +1,157 @@
+"""Byte-pair encoding with a list of merges, as in tokenizer.json and GGUF's "gpt2"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mlr.errors import TokenizerError
+from mlr.tokenizer.models.cache import WordCache
+from mlr.tokenizer.models.merging import merge
+from mlr.tokenizer.models.sentencepiece import safe_boundaries
+from mlr.tokenizer.vocabulary import Vocabulary, byte_tokens
+
+__all__ = ["BPE", "BPEOptions", "Merges"]
+
+
+class Merges:
+    """Which neighbours merge, and in which order: `ranks[left + separator + right]`.
+
+    Keys are one text, not a pair, because building half a million pairs takes long. The
+    separator is a character that no merged token holds.
+    """
+
+    def __init__(self, ranks: dict[str, int], separator: str) -> None:
+        self.ranks = ranks
+        self.separator = separator
+
+    @classmethod
+    def read(cls, merges: object, vocabulary: Vocabulary, prefix: str, where: str) -> Merges:
+        """From "left right" texts or [left, right] lists; every token must be in the vocabulary.
+
+        `prefix` marks tokens inside a word; a merge takes it off the right token.
+        """
+        if not isinstance(merges, (list, tuple)):
+            raise TokenizerError(f"{where}: expected a list, found {type(merges).__name__}")
+        kinds = set(map(type, merges))
+        if kinds <= {str}:
+            pairs: Sequence[Sequence[str]] = [merge.split(" ") for merge in merges]
+        elif kinds <= {list, tuple}:
+            pairs = merges
+        else:
+            raise TokenizerError(f"{where}: merges must be all texts or all pairs")
+        ids = vocabulary.ids
+        cut = len(prefix)
+        for index, pair in enumerate(pairs):
+            try:
+                left, right = pair
+                if left in ids and right in ids and left + right[cut:] in ids:
+                    continue
+            except (TypeError, ValueError):
+                raise TokenizerError(
+                    f"{where}: merge {index} is {merges[index]!r}, not two tokens"
+                ) from None
+            missing = next(t for t in (left, right, left + right[cut:]) if t not in ids)
+            raise TokenizerError(
+                f"{where}: merge {index} needs the token {missing!r}, "
+                "which is not in the vocabulary"
+            )
+        if kinds <= {str}:
+            return cls(dict(zip(merges, range(len(merges)), strict=True)), " ")
+        separator = _separator(vocabulary)
+        keys = map(separator.join, pairs)
+        return cls(dict(zip(keys, range(len(pairs)), strict=True)), separator)
+
+
+def _separator(vocabulary: Vocabulary) -> str:
+    text = "".join(vocabulary.ids)
+    for candidate in (" ", "\0", "\ufdd0", "\ufdd1", "\U0010fffe", "\U0010ffff"):
+        if candidate not in text:
+            return candidate
+    used = set(text)
+    return next(chr(point) for point in range(0xE000, 0x110000) if chr(point) not in used)
+
+
+@dataclass(frozen=True)
+class BPEOptions:
+    """The switches of tokenizer.json's BPE model."""
+
+    unk_token: str | None = None
+    continuing_subword_prefix: str = ""
+    end_of_word_suffix: str = ""
+    fuse_unk: bool = False
+    byte_fallback: bool = False
+    ignore_merges: bool = False
+
+
+class BPE:
+    """Merges neighbours in the order of the list of merges."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, merges: Merges, options: BPEOptions | None = None
+    ) -> None:
+        self._ids = vocabulary.ids
+        self._ranks = merges.ranks
+        self._separator = merges.separator
+        self._options = options or BPEOptions()
+        self._prefix = self._options.continuing_subword_prefix
+        self._byte_ids = byte_tokens(vocabulary) if self._options.byte_fallback else None
+        self._byte_names = [f"<0x{value:02X}>" for value in range(256)]
+        if self._options.unk_token is not None and self._options.unk_token not in self._ids:
+            raise TokenizerError(
+                f"the unknown token {self._options.unk_token!r} is not in the vocabulary"
+            )
+        whole_words = self._prefix or self._options.end_of_word_suffix
+        # Words may be cut apart only if nothing depends on where a word begins and ends.
+        self._boundaries = (
+            None if whole_words or self._options.ignore_merges else safe_boundaries(vocabulary)
+        )
+        self._cache = WordCache(self._encode_word)
+
+    def encode(self, pieces: Iterable[str]) -> list[int]:
+        if self._boundaries is None:
+            return self._cache.encode(pieces)
+        split = self._boundaries.split
+        return self._cache.encode(word for piece in pieces for word in split(piece))
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids = self._ids
+        if self._options.ignore_merges and word in ids:
+            return [ids[word]]
+        symbols = merge(self._symbols(word), self._rank, self._join)
+        return [ids[symbol] for symbol in symbols]
+
+    def _symbols(self, word: str) -> list[str]:
+        """The tokens that the word starts as: its characters, where they are tokens."""
+        options, ids = self._options, self._ids
+        characters = list(word)
+        if self._prefix:
+            characters[1:] = [self._prefix + character for character in characters[1:]]
+        if options.end_of_word_suffix and characters:
+            characters[-1] += options.end_of_word_suffix
+        if all(map(ids.__contains__, characters)):
+            return characters
+        symbols: list[str] = []
+        unknown = 0
+        for character in characters:
+            if character in ids:
+                symbols += [options.unk_token] * unknown if options.unk_token else []
+                unknown = 0
+                symbols.append(character)
+                continue
+            if self._byte_ids is not None:
+                values = character.encode()
+                if all(self._byte_ids[value] is not None for value in values):
+                    symbols += [self._byte_names[value] for value in values]
+                    continue
+            # Without an unknown token the character is left out.
+            unknown = 1 if options.fuse_unk else unknown + 1
+        if options.unk_token:
+            symbols += [options.unk_token] * unknown
+        return symbols
+
+    def _rank(self, left: str, right: str) -> int | None:
+        return self._ranks.get(left + self._separator + right)
+
+    def _join(self, left: str, right: str) -> str:
+        return left + right[len(self._prefix) :] if self._prefix else left + right
