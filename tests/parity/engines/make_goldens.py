@@ -2,7 +2,7 @@
 
     python -m tests.parity.engines.make_goldens MODEL.gguf
 
-in the repository's root, with llama-cpp-python installed (`pip install -e '.[oracles]'`);
+in the repository's root, with llama-cpp-python installed (`make test-oracles` installs it);
 MODEL.gguf is the demo model. The files say which version made them and from which bytes. It
 takes about half a minute.
 """
