@@ -22,6 +22,14 @@ def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return err
 
 
+def status_of(arguments: list[str]) -> object:
+    """The exit status, whichever way the command leaves."""
+    try:
+        return main(arguments)
+    except SystemExit as leaving:
+        return leaving.code
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(["--help"])
@@ -88,12 +96,7 @@ def test_help_imports_little(arguments: list[str]) -> None:
     ],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        status = main(arguments)
-    except SystemExit as leaving:
-        assert leaving.code == 2
-    else:
-        assert status == 2
+    assert status_of(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "mlr" in err

@@ -1,0 +1,21 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_models import tiny_gguf
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a tiny Llama with random weights: it loads at once and talks nonsense."""
+    from mlr_build.cli import main
+
+    folder = tmp_path_factory.mktemp("tiny")
+    source = tiny_gguf(folder / "tiny.gguf", n_layers=1, context_length=8192)
+    bundle = folder / "tiny"
+    assert main(["package", str(source), "--out", str(bundle), "--name", "tiny"]) == 0
+    return bundle
