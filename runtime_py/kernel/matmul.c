@@ -4,6 +4,10 @@
  * For each row and token the sequence of floating-point operations is the same whatever N is, so
  * a prompt gives the same logits in one pass or token by token.
  *
+ * The loops over groups are kept as loops (KEEP_LOOP). Unrolled they would be slower: wasmtime's
+ * compiler moves every addition to where its sum is used, so that all the weights and activations
+ * of a block would be live at once, far more than the 16 vector registers there are.
+ *
  * The two builds differ in `dot` only. Relaxed: one instruction multiplies 16 weights by a
  * splat group of four activations; its second operand has 7 bits, which the unsigned 4- to 6-bit
  * weights fit, and which for 8-bit weights the activations are made to fit, by splitting them
@@ -13,7 +17,11 @@
  */
 #include "numeric.h"
 
+#define KEEP_LOOP _Pragma("clang loop unroll(disable) vectorize(disable)")
+
 enum { MAX_N = 4 }; /* tokens at a time */
+/* Groups in one turn of a loop: for one token several, so that the loop costs little. */
+#define UNROLL(n) ((n) == 1 ? 2u : 1u)
 
 #ifdef __wasm_relaxed_simd__
 typedef v128_t Sum; /* four rows */
@@ -79,42 +87,29 @@ INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 176 : 144) {
     Sum sum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(offset * row[t].sum32[b]);
-    v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0;
+    v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, zero = plane0;
     if (fifth) {
       plane0 = wasm_v128_load(tile + 144);
       plane1 = wasm_v128_load(tile + 160);
     }
-#define GROUP(g, TO_BIT_4)                                                            \
-  {                                                                                   \
-    v128_t raw = wasm_v128_load(tile + 16 + 16 * (g));                                \
-    v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);                             \
-    if (fifth) {                                                                      \
-      v128_t bit = wasm_i8x16_const_splat(0x10);                                      \
-      w0 = wasm_v128_or(w0, wasm_v128_and(TO_BIT_4(plane0), bit));                    \
-      w1 = wasm_v128_or(w1, wasm_v128_and(TO_BIT_4(plane1), bit));                    \
-    }                                                                                 \
-    for (uint32_t t = 0; t < n; t++) {                                                \
-      sum[t][0] = dot_unsigned(sum[t][0], w0, row[t].q + 32 * b + 4 * (g));           \
-      sum[t][1] = dot_unsigned(sum[t][1], w1, row[t].q + 32 * b + 4 * (g));           \
-    }                                                                                 \
-  }
-#define LEFT4(v) wasm_i16x8_shl(v, 4)
-#define LEFT3(v) wasm_i16x8_shl(v, 3)
-#define LEFT2(v) wasm_i16x8_shl(v, 2)
-#define LEFT1(v) wasm_i16x8_shl(v, 1)
-#define STAY(v) (v)
-#define RIGHT1(v) wasm_u16x8_shr(v, 1)
-#define RIGHT2(v) wasm_u16x8_shr(v, 2)
-#define RIGHT3(v) wasm_u16x8_shr(v, 3)
-    GROUP(0, LEFT4)
-    GROUP(1, LEFT3)
-    GROUP(2, LEFT2)
-    GROUP(3, LEFT1)
-    GROUP(4, STAY)
-    GROUP(5, RIGHT1)
-    GROUP(6, RIGHT2)
-    GROUP(7, RIGHT3)
-#undef GROUP
+    KEEP_LOOP for (uint32_t g = 0; g < 8; g += UNROLL(n)) {
+      for (uint32_t u = g; u < g + UNROLL(n); u++) {
+        v128_t raw = wasm_v128_load(tile + 16 + 16 * u);
+        v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
+        if (fifth) { /* the bit of this group is the highest of each byte */
+          v128_t bit = wasm_i8x16_const_splat(0x10);
+          w0 = wasm_v128_or(w0, wasm_v128_and(wasm_i8x16_lt(plane0, zero), bit));
+          w1 = wasm_v128_or(w1, wasm_v128_and(wasm_i8x16_lt(plane1, zero), bit));
+          plane0 = wasm_i8x16_add(plane0, plane0);
+          plane1 = wasm_i8x16_add(plane1, plane1);
+        }
+        for (uint32_t t = 0; t < n; t++) {
+          Group q = row[t].q + 32 * b + 4 * u;
+          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
+          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
+        }
+      }
+    }
     v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
     for (uint32_t t = 0; t < n; t++) {
       v128_t d = wasm_v128_load32_splat(row[t].scale + b);
@@ -134,8 +129,7 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
     v128_t plus[MAX_N][2], minus[MAX_N][2];
     for (uint32_t t = 0; t < n; t++)
       plus[t][0] = plus[t][1] = minus[t][0] = minus[t][1] = wasm_i32x4_const_splat(0);
-#pragma clang loop unroll(full)
-    for (uint32_t g = 0; g < 8; g++) {
+    KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
       v128_t w0 = wasm_v128_load(tile + 16 + 32 * g), w1 = wasm_v128_load(tile + 32 + 32 * g);
       for (uint32_t t = 0; t < n; t++) {
         const uint8_t *split = x->split + 2 * ((uint64_t)(token + t) * x->cols + 32 * b + 4 * g);
@@ -152,8 +146,7 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 #else
     Sum sum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
-#pragma clang loop unroll(full)
-    for (uint32_t g = 0; g < 8; g++) {
+    KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
       const uint8_t *w = tile + 16 + 32 * g;
       v128_t w0 = wasm_i16x8_load8x8(w), w1 = wasm_i16x8_load8x8(w + 8);
       v128_t w2 = wasm_i16x8_load8x8(w + 16), w3 = wasm_i16x8_load8x8(w + 24);
@@ -190,11 +183,10 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
       part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
       minimum[t][0] = minimum[t][1] = wasm_i32x4_const_splat(0);
     }
-    for (uint32_t j = 0; j < 8; j++) {
+    KEEP_LOOP for (uint32_t j = 0; j < 8; j++) {
       Sum sum[MAX_N][2];
       for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
-#pragma clang loop unroll(full)
-      for (uint32_t g = 0; g < 8; g++) {
+      KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
         v128_t raw = wasm_v128_load(tile + 160 + 128 * j + 16 * g);
         v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
         for (uint32_t t = 0; t < n; t++) {
@@ -246,12 +238,12 @@ INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   for (uint32_t b = 0; b < blocks; b++, tile += 1680) {
     v128_t part[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
-    for (uint32_t j = 0; j < 16; j++) {
+    KEEP_LOOP for (uint32_t j = 0; j < 16; j++) {
       Sum sum[MAX_N][2];
       for (uint32_t t = 0; t < n; t++)
         sum[t][0] = sum[t][1] = sum_start(-32 * row[t].sum16[16 * b + j]);
-#pragma clang loop unroll(full)
-      for (uint32_t g = 0; g < 4; g += 2) {
+      KEEP_LOOP for (uint32_t h = 0; h < 4; h += UNROLL(n) > 1 ? 4 : 2)
+      for (uint32_t g = h; g < h + (UNROLL(n) > 1 ? 4 : 2); g += 2) {
         v128_t high = wasm_v128_load(tile + 1168 + 16 * (2 * j + g / 2));
         v128_t even = wasm_v128_load(tile + 144 + 16 * (4 * j + g));
         v128_t odd = wasm_v128_load(tile + 160 + 16 * (4 * j + g));
@@ -346,9 +338,20 @@ INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *
   }
 }
 
+/* As many tokens at a time as the vector registers hold the sums of: the others wait their turn. */
+#ifdef __wasm_relaxed_simd__
+#define TOKENS_AT_A_TIME(type) ((type) == TYPE_Q8_0 ? 2u : 4u)
+#else
+#define TOKENS_AT_A_TIME(type) 2u
+#endif
+
 static void tile_times_4(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                          v128_t out[][2]) {
   tile_times(w, tile, a, token, 4, out);
+}
+static void tile_times_2(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+                         v128_t out[][2]) {
+  tile_times(w, tile, a, token, 2, out);
 }
 static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                          v128_t out[][2]) {
@@ -360,10 +363,12 @@ void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t 
   const uint8_t *data = w->data + tile * tile_bytes(w->type, w->cols);
   out += tile * TILE;
   for (uint32_t t = 0; t < n;) {
-    v128_t sums[4][2];
-    uint32_t step = n - t >= 4 ? 4 : 1;
+    v128_t sums[MAX_N][2];
+    uint32_t step = n - t >= TOKENS_AT_A_TIME(w->type) ? TOKENS_AT_A_TIME(w->type) : 1;
     if (step == 4)
       tile_times_4(w, data, a, t, sums);
+    else if (step == 2)
+      tile_times_2(w, data, a, t, sums);
     else
       tile_times_1(w, data, a, t, sums);
     for (uint32_t i = 0; i < step; i++, t++) {

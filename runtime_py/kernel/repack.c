@@ -11,8 +11,8 @@
  *
  *   Q8_0  32 columns:  f16 scale[8], 8 eight-bit groups
  *   Q4_0  32 columns:  f16 scale[8], 8 four-bit groups (weights + 8)
- *   Q5_0  32 columns:  f16 scale[8], 8 four-bit groups, high[2][16]: bit g of high[r / 4][4 (r % 4)
- *                      + k] is the fifth bit of group g, row r, column k (weights + 16)
+ *   Q5_0  32 columns:  f16 scale[8], 8 four-bit groups, high[2][16]: bit 7 - g of high[r / 4]
+ *                      [4 (r % 4) + k] is the fifth bit of group g, row r, column k (weights + 16)
  *   Q4_K  256 columns: f16 d[8], f16 dmin[8], u8 scale[8 sub-blocks][8], u8 min[4][8 rows][2]
  *                      (sub-blocks 2 p and 2 p + 1 side by side), 64 four-bit groups
  *   Q6_K  256 columns: f16 d[8], i8 scale[16 sub-blocks][8], 64 four-bit groups, high[32][16]:
@@ -67,11 +67,10 @@ INLINE void repack_q5_0(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint32_t high = load_u32(block + 2); /* bit 4 g + k */
   uint8_t *planes = tile + 144 + 16 * (row / 4) + 4 * (row & 3);
   for (uint32_t k = 0; k < 4; k++) {
-    /* every fourth bit gathered into a byte by two folds and a multiplication */
-    uint32_t bits = (high >> k) & 0x11111111u;
+    uint32_t bits = (high >> k) & 0x11111111u; /* every fourth bit, gathered by folding */
     bits = (bits | bits >> 3) & 0x03030303u;
     bits = (bits | bits >> 6) & 0x000f000fu;
-    planes[k] = (uint8_t)(bits | bits >> 12);
+    planes[k] = __builtin_bitreverse8((uint8_t)(bits | bits >> 12));
   }
 }
 
@@ -201,7 +200,7 @@ void dequantize_row(const Tensor *t, uint32_t row, float *out) {
       case TYPE_Q8_0: out[k] = scale * (float)(int8_t)b[16 + 32 * (c / 4) + 4 * r + (c & 3)]; break;
       case TYPE_Q4_0: out[k] = scale * (float)((int)nibble(b + 16, r, c) - 8); break;
       case TYPE_Q5_0: {
-        uint32_t high = b[144 + 16 * (r / 4) + 4 * (r & 3) + (c & 3)] >> (c / 4) & 1;
+        uint32_t high = b[144 + 16 * (r / 4) + 4 * (r & 3) + (c & 3)] >> (7 - c / 4) & 1;
         out[k] = scale * (float)((int)(nibble(b + 16, r, c) | high << 4) - 16);
         break;
       }
