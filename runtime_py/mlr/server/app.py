@@ -38,6 +38,7 @@ def create_app(
         ],
         exception_handlers=exception_handlers,
     )
+    app.router.redirect_slashes = False  # a path with a slash too many is another path
     app.state.registry = registry
     app.state.work = work
     app.state.started = int(time.time())

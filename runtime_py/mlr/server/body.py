@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, NoReturn
 
@@ -47,18 +48,30 @@ def _check_content_type(request: Request) -> None:
 
 
 async def _read(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > limits.MAX_BODY:
-        raise _too_large()
+    # The HTTP parser has checked that the header is a number of at most 20 digits.
+    if int(request.headers.get("content-length", 0)) > limits.MAX_BODY:
+        raise await _too_large(request)
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > limits.MAX_BODY:
-            raise _too_large()
+            raise await _too_large(request)
     return bytes(data)
 
 
-def _too_large() -> ApiError:
+async def _too_large(request: Request) -> ApiError:
+    """The refusal of a body, after some more of it has been let pass unread.
+
+    A client that is cut off while it sends sees a reset connection instead of the answer.
+    """
+    passed = 0
+    with contextlib.suppress(TimeoutError):
+        while passed < limits.MAX_DISCARDED:
+            async with asyncio.timeout(limits.DISCARD_TIMEOUT):
+                message = await request.receive()
+            passed += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
     return ApiError(
         413,
         f"the request's body is over {limits.MAX_BODY} bytes",

@@ -5,6 +5,12 @@ from __future__ import annotations
 MAX_BODY = 4 * 2**20
 """Bytes of a request's body; far over any prompt that fits a context."""
 
+MAX_DISCARDED = 64 * 2**20
+"""Bytes that are read past, of a body that is refused for its size."""
+
+DISCARD_TIMEOUT = 0.5
+"""Seconds without any of those bytes after which the refusal is sent."""
+
 MAX_JSON_DEPTH = 32
 """Levels of nesting in a request's body."""
 

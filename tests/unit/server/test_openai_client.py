@@ -1,0 +1,173 @@
+"""The official `openai` client, unchanged, against `mlr serve`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from tests.unit.server.served import ServerProcess
+
+PROMPT = "The capital of France is"
+MESSAGES: list[ChatCompletionMessageParam] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "Name a colour."}]},
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bundle: Path) -> Iterator[openai.OpenAI]:
+    """A client of a server with the tiny model."""
+    with ServerProcess(tiny_bundle) as server:
+        yield client_of(server)
+
+
+def client_of(server: ServerProcess) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def test_models(tiny: openai.OpenAI) -> None:
+    assert [model.id for model in tiny.models.list()] == ["tiny"]
+    model = tiny.models.retrieve("tiny")
+    assert (model.id, model.object, model.owned_by) == ("tiny", "model", "mlr")
+
+
+def test_a_completion(tiny: openai.OpenAI) -> None:
+    answer = tiny.completions.create(model="tiny", prompt="hello", max_tokens=5, temperature=0)
+    assert answer.object == "text_completion"
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 5
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 5
+
+
+def test_a_streamed_completion_says_the_same(tiny: openai.OpenAI) -> None:
+    whole = tiny.completions.create(model="tiny", prompt="hello", max_tokens=9, temperature=0)
+    stream = tiny.completions.create(
+        model="tiny",
+        prompt="hello",
+        max_tokens=9,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    *chunks, last = list(stream)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert last.usage == whole.usage
+
+
+def test_seeds(tiny: openai.OpenAI) -> None:
+    def text(seed: int) -> str:
+        answer = tiny.completions.create(
+            model="tiny", prompt="hello", max_tokens=20, temperature=2, seed=seed
+        )
+        return answer.choices[0].text
+
+    assert text(-5) == text(-5)
+    assert text(-5) != text(6)
+
+
+def test_extensions(tiny: openai.OpenAI) -> None:
+    extra = {"top_k": 1, "min_p": 0.1, "repeat_penalty": 1.0}
+    greedy = tiny.completions.create(model="tiny", prompt="hello", max_tokens=9, temperature=0)
+    answer = tiny.completions.create(model="tiny", prompt="hello", max_tokens=9, extra_body=extra)
+    assert answer.choices[0].text == greedy.choices[0].text  # one token to choose from
+
+
+def test_a_chat(tiny: openai.OpenAI) -> None:
+    answer = tiny.chat.completions.create(
+        model="tiny", messages=MESSAGES, max_completion_tokens=5, temperature=0
+    )
+    assert answer.object == "chat.completion"
+    choice = answer.choices[0]
+    assert choice.message.role == "assistant"
+    assert choice.finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 5
+    # What came back can be sent again as it is.
+    again = tiny.chat.completions.create(
+        model="tiny",
+        messages=[*MESSAGES, choice.message, MESSAGES[1]],  # type: ignore[list-item]
+        max_tokens=1,
+    )
+    assert again.choices[0].finish_reason == "length"
+
+
+def test_a_streamed_chat_says_the_same(tiny: openai.OpenAI) -> None:
+    whole = tiny.chat.completions.create(
+        model="tiny", messages=MESSAGES, max_tokens=9, temperature=0
+    )
+    stream = tiny.chat.completions.create(
+        model="tiny",
+        messages=MESSAGES,
+        max_tokens=9,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    *chunks, last = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert last.usage == whole.usage
+
+
+def test_errors_have_the_client_s_types(tiny: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        tiny.models.retrieve("gpt-4")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError):
+        tiny.completions.create(model="gpt-4", prompt="hello")
+    with pytest.raises(openai.BadRequestError) as wrong:
+        tiny.completions.create(model="tiny", prompt="hello", temperature=3)
+    assert wrong.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError) as several:
+        tiny.chat.completions.create(model="tiny", messages=MESSAGES, n=2)
+    assert several.value.code == "unsupported_parameter"
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as long:
+            tiny.completions.create(model="tiny", prompt="long " * 20_000, stream=stream)
+        assert long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.APIStatusError) as large:
+        tiny.completions.create(model="tiny", prompt="x" * (20 * 2**20))
+    assert large.value.status_code == 413
+
+
+def test_a_stream_that_is_left(tiny: openai.OpenAI) -> None:
+    stream = tiny.completions.create(model="tiny", prompt="hello", max_tokens=4000, stream=True)
+    next(iter(stream))
+    stream.close()
+    answer = tiny.completions.create(model="tiny", prompt="hello", max_tokens=1)
+    assert answer.choices[0].finish_reason == "length"
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_model(demo_bundle: Path) -> None:
+    """The same tokens over HTTP, streamed and whole, as on the command line."""
+    with ServerProcess(demo_bundle) as server, client_of(server) as client:
+        (model,) = client.models.list()
+        whole = client.completions.create(
+            model=model.id, prompt=PROMPT, max_tokens=16, temperature=0
+        )
+        pieces = client.completions.create(
+            model=model.id, prompt=PROMPT, max_tokens=16, temperature=0, stream=True
+        )
+        streamed = "".join(chunk.choices[0].text for chunk in pieces)
+        chat = client.chat.completions.create(
+            model=model.id, messages=MESSAGES, max_tokens=4, temperature=0
+        )
+        talk = client.chat.completions.create(
+            model=model.id, messages=MESSAGES, max_tokens=4, temperature=0, stream=True
+        )
+        spoken = "".join(chunk.choices[0].delta.content or "" for chunk in talk)
+    command = [sys.executable, "-m", "mlr", "run", str(demo_bundle), PROMPT, "--max-tokens", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert whole.choices[0].text == streamed == done.stdout.removesuffix("\n")
+    assert chat.choices[0].message.content == spoken
