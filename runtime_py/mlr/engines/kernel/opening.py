@@ -103,4 +103,4 @@ async def _too_large(
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
+    return f"{size / 1e6:,.{0 if size >= 1e8 else 2}f} MB"

@@ -1,0 +1,111 @@
+"""Loading: what a model says of itself, refusals before anything is fetched, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlr
+from mlr.bundle.manifest import parse_manifest
+from mlr.engines.kernel.opening import plan_variant
+from mlr.errors import CapacityError, EngineError, ManifestError, MlrError, RequestError
+from mlr.hosts import current
+
+
+def test_info_says_what_was_loaded(tiny_bundle: Path) -> None:
+    with mlr.load_sync(tiny_bundle, threads=2, context_length=100) as model:
+        info = model.info
+        assert (info.engine, info.threads, info.context_length) == ("kernel", 2, 100)
+        assert "2 threads" in info.engine_detail
+        assert info.memory.total > info.memory.weights > 0
+        assert info.vocabulary_size == model.tokenizer.vocabulary_size
+
+
+def test_thread_counts_give_the_same_tokens(tiny_bundle: Path) -> None:
+    texts = set()
+    for threads in (1, 2, 4):
+        with mlr.load_sync(tiny_bundle, threads=threads) as model:
+            texts.add(model.generate("hello", max_tokens=32, temperature=1.0, seed=1).text)
+    assert len(texts) == 1
+
+
+def test_a_model_that_cannot_fit_is_refused_with_the_numbers(tiny_bundle: Path) -> None:
+    variant = parse_manifest((tiny_bundle / "manifest.json").read_bytes(), "tiny").variants[0]
+    fits = asyncio.run(plan_variant(variant, current(), 1, 2048)).total_bytes
+    pattern = r"needs .* \(weights .*, KV cache .* for 4096 tokens, scratch .* allows"
+    options = {"context_length": 4096, "threads": 1}
+    with pytest.raises(CapacityError, match=pattern + r".* no context length makes it fit"):
+        mlr.load_sync(tiny_bundle, memory_limit=1000, **options)
+    with pytest.raises(CapacityError, match=pattern + r".* a context of 2048 tokens would fit"):
+        mlr.load_sync(tiny_bundle, memory_limit=fits, **options)
+    options["context_length"] = 2048
+    mlr.load_sync(tiny_bundle, memory_limit=fits, **options).close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"context_length": 0},
+        {"context_length": 10**9},
+        {"threads": 0},
+        {"threads": 65},
+        {"engine": "cuda"},
+    ],
+)
+def test_wrong_arguments_are_refused(tiny_bundle: Path, options: dict[str, object]) -> None:
+    with pytest.raises(RequestError):
+        mlr.load_sync(tiny_bundle, **options)
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MlrError, match="manifest"):
+        mlr.load_sync(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ManifestError):
+        mlr.load_sync(tmp_path)
+
+
+def test_a_closed_model_says_so(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        model = await mlr.load(tiny_bundle)
+        await model.close()
+        await model.close()
+        with pytest.raises(EngineError, match="closed"):
+            await model.generate("hello")
+
+    asyncio.run(run())
+
+
+def test_progress_reaches_the_end(tiny_bundle: Path) -> None:
+    seen: list[mlr.LoadProgress] = []
+    mlr.load_sync(tiny_bundle, on_progress=seen.append).close()
+    assert seen
+    assert seen[-1].done == seen[-1].total
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+
+
+def test_the_reference_engine_agrees_on_a_greedy_start(tiny_bundle: Path) -> None:
+    with (
+        mlr.load_sync(tiny_bundle) as kernel,
+        mlr.load_sync(tiny_bundle, engine="reference") as ref,
+    ):
+        assert ref.info.engine == "reference"
+        assert kernel.generate("hello", max_tokens=1).token_ids == (
+            ref.generate("hello", max_tokens=1).token_ids
+        )
+
+
+def test_a_process_that_forgets_to_close_ends_all_the_same(tiny_bundle: Path) -> None:
+    code = (
+        "import mlr, sys\n"
+        f"model = mlr.load_sync({str(tiny_bundle)!r}, threads=2)\n"
+        "print(len(model.generate('hello', max_tokens=4).token_ids))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "4"
