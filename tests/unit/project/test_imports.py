@@ -1,0 +1,156 @@
+"""Data flows one way: what each part of mlr may import, read from the source.
+
+`hosts.base` is the interface that everything may use; the hosts behind it put the parts
+together, so they alone may reach up to bundles and engines, and do so inside functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = {"mlr": ROOT / "runtime_py" / "mlr", "mlr_build": ROOT / "toolchain" / "mlr_build"}
+
+# Part → the parts that it may import, besides itself, when it runs.
+BELOW: dict[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "formats": frozenset({"errors"}),
+    "tokenizer": frozenset({"errors"}),
+    "hosts.base": frozenset({"errors"}),
+    "bundle": frozenset({"errors", "formats", "hosts.base"}),
+    "engines": frozenset({"errors", "formats", "bundle", "hosts.base"}),
+    "hosts": frozenset({"errors", "formats", "bundle", "engines", "hosts.base"}),
+    "generation": frozenset({"errors", "engines", "hosts.base", "tokenizer"}),
+    "model": frozenset(
+        {"errors", "formats", "bundle", "engines", "hosts.base", "hosts", "generation", "tokenizer"}
+    ),
+}
+BELOW["server"] = BELOW["model"] | {"model"}
+BELOW["cli"] = BELOW["server"] | {"server"}
+BELOW["__main__"] = frozenset({"cli"})
+# The package itself names its public face lazily; what imports it gets no part with it.
+BELOW["__init__"] = frozenset()
+BELOW["mlr_build"] = frozenset({"errors", "formats", "bundle", "tokenizer", "hosts.base", "hosts"})
+
+# Packages that a part needs to be of any use: whoever imports the part has chosen it.
+THIRD_PARTY = {
+    "mlr.server": {"starlette", "uvicorn", "pydantic", "pydantic_core"},
+    "mlr.engines.reference": {"numpy"},
+    "mlr.hosts.pyodide": {"js", "pyodide", "pyodide_js"},
+}
+
+
+class Import(NamedTuple):
+    """One import statement's module, where it stands, and whether it runs on import."""
+
+    module: str
+    by: str
+    line: int
+    inside_function: bool
+
+
+def part_of(module: str) -> str:
+    """The part that a dotted module name belongs to."""
+    package, *rest = module.split(".")
+    if package == "mlr_build":
+        return package
+    if rest[:2] == ["hosts", "base"]:
+        return "hosts.base"
+    return rest[0] if rest else "__init__"
+
+
+def imports_of(path: Path, module: str) -> Iterator[Import]:
+    """Every import of a file but those that only a type checker sees."""
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, module, child.lineno, inside)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{module}:{child.lineno}: a relative import"
+                source = child.module or ""
+                if source in PACKAGES:  # `from mlr import model` imports mlr.model
+                    for alias in child.names:
+                        inner = f"{source}.{alias.name}"
+                        yield Import(
+                            inner if is_module(inner) else source, module, child.lineno, inside
+                        )
+                else:
+                    yield Import(source, module, child.lineno, inside)
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                for other in child.orelse:
+                    yield from walk(other, inside)
+            else:
+                deeper = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, inside or deeper)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name of ours is a file or a folder."""
+    package, *rest = name.split(".")
+    path = PACKAGES[package].joinpath(*rest)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def all_imports() -> list[Import]:
+    """Every import of both packages."""
+    found = []
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            names = path.relative_to(folder).with_suffix("").parts
+            module = ".".join([package, *(name for name in names if name != "__init__")])
+            found += list(imports_of(path, module))
+    return found
+
+
+IMPORTS = all_imports()
+
+
+def test_the_walk_sees_imports() -> None:
+    assert len(IMPORTS) > 200
+    assert any(found.inside_function for found in IMPORTS)
+    assert {part_of(found.by) for found in IMPORTS} <= set(BELOW)
+
+
+@pytest.mark.parametrize("part", sorted(BELOW))
+def test_imports_point_one_way(part: str) -> None:
+    against = [
+        f"{found.by}:{found.line} imports {found.module}"
+        for found in IMPORTS
+        if part_of(found.by) == part
+        and found.module.partition(".")[0] in PACKAGES
+        and part_of(found.module) not in BELOW[part] | {part, "__init__"}
+    ]
+    assert not against
+
+
+def test_the_order_has_no_cycle() -> None:
+    seen: set[str] = set()
+    while len(seen) < len(BELOW):
+        free = {part for part, below in BELOW.items() if part not in seen and below <= seen}
+        assert free, f"a cycle among {set(BELOW) - seen}"
+        seen |= free
+
+
+def test_importing_needs_the_standard_library_alone() -> None:
+    """Third-party modules are imported in functions, but where the part is built on them."""
+    third_party = [
+        f"{found.by}:{found.line} imports {found.module}"
+        for found in IMPORTS
+        if not found.inside_function
+        and (top := found.module.partition(".")[0]) not in {*sys.stdlib_module_names, *PACKAGES}
+        and not any(
+            f"{found.by}.".startswith(f"{part}.") and top in allowed
+            for part, allowed in THIRD_PARTY.items()
+        )
+    ]
+    assert not third_party

@@ -1,0 +1,112 @@
+"""The sizes that mlr promises, and what is in the wheel. Raise a budget only with a reason."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+KERNELS = ROOT / "runtime_py" / "mlr" / "engines" / "kernel"
+PAGE = ROOT / "runtime_py" / "mlr" / "server" / "page"
+
+KB = 1000
+MB = 1000 * KB
+
+KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
+PAGE_BUDGET = 1 * MB  # scripts, styles, mlr's own Python; without Pyodide
+PYODIDE_BUDGET = 14 * MB
+WHEEL_BUDGET = 8 * MB
+PYTHON_BUDGET = 250 * KB  # of the wheel, compressed: mlr's and mlr_build's own modules
+
+# Where the wheel may have files that are not Python.
+DATA = {
+    "mlr/py.typed",
+    "mlr_build/py.typed",
+    "mlr/bundle/manifest.schema.json",
+    "mlr/engines/kernel/kernel-simd.wasm",
+    "mlr/engines/kernel/kernel-relaxed.wasm",
+}
+METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from the tree with the tools that are installed."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=240)
+    (path,) = out.glob("mlr-*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def page() -> list[Path]:
+    """The files of the built page."""
+    if not (PAGE / "index.html").is_file():
+        pytest.skip("the page is not built: run `make page`")
+    return [path for path in PAGE.rglob("*") if path.is_file()]
+
+
+def is_pyodide(path: Path) -> bool:
+    """Whether a file of the page is Pyodide's, not ours."""
+    return "pyodide" in path.relative_to(PAGE).parts[:-1]
+
+
+def total(paths: list[Path]) -> int:
+    """Bytes that files take together."""
+    return sum(path.stat().st_size for path in paths)
+
+
+@pytest.mark.parametrize("build", ["simd", "relaxed"])
+def test_kernel(build: str) -> None:
+    assert (KERNELS / f"kernel-{build}.wasm").stat().st_size < KERNEL_BUDGET
+
+
+def test_page_without_pyodide(page: list[Path]) -> None:
+    assert total([path for path in page if not is_pyodide(path)]) < PAGE_BUDGET
+
+
+def test_pyodide(page: list[Path]) -> None:
+    pyodide = [path for path in page if is_pyodide(path)]
+    assert pyodide
+    assert total(pyodide) < PYODIDE_BUDGET
+
+
+def test_no_asset_is_over_cloudflares_limit(page: list[Path]) -> None:
+    assert max(path.stat().st_size for path in page) < 25 * 1024 * 1024
+
+
+def test_wheel_size(wheel: zipfile.ZipFile, page: list[Path]) -> None:
+    assert wheel.filename is not None
+    assert Path(wheel.filename).stat().st_size < WHEEL_BUDGET
+
+
+def test_wheel_without_the_page(wheel: zipfile.ZipFile) -> None:
+    python = [entry for entry in wheel.infolist() if entry.filename.endswith(".py")]
+    assert sum(entry.compress_size for entry in python) < PYTHON_BUDGET
+
+
+def test_wheel_holds_every_module_and_nothing_unexpected(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    modules = {
+        str(path.relative_to(folder))
+        for folder, package in ((ROOT / "runtime_py", "mlr"), (ROOT / "toolchain", "mlr_build"))
+        for path in (folder / package).rglob("*.py")
+    }
+    in_page = {name for name in names if name.startswith("mlr/server/page/")}
+    in_metadata = {
+        name.partition("/")[2] for name in names if name.partition("/")[0].endswith(".dist-info")
+    }
+    others = {name for name in names - in_page if not name.partition("/")[0].endswith(".dist-info")}
+    assert others == modules | DATA
+    assert in_metadata == METADATA
+
+
+def test_wheel_holds_the_page(wheel: zipfile.ZipFile, page: list[Path]) -> None:
+    names = {name for name in wheel.namelist() if name.startswith("mlr/server/page/")}
+    assert names == {f"mlr/server/page/{path.relative_to(PAGE).as_posix()}" for path in page}
+    assert not [name for name in names if name.endswith((".map", ".ts", ".tmp"))]
