@@ -91,7 +91,7 @@ def tiny_gguf(
 
     `quantization` is the type of every matrix (one of `QUANTIZATIONS`), or `"MIXED"` for a type
     per kind of matrix, as in Q4_K_M. `tied` leaves `output.weight` out. `tokenizer` is `"spm"`
-    or `"bpe"`. `weights` gives tensors by name instead of random ones, stored as float32.
+    or `"bpe"`. `weights` gives every tensor by name instead of random ones, stored as float32.
     `overrides` are fields of `TinyShape`; the feed-forward width defaults to the most awkward
     one that the type allows.
     """

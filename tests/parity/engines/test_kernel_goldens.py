@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mlr.engines.base import Sampling
 from mlr.engines.kernel.engine import KernelEngine
-from tests.support.kernels import last_logits, open_kernel
+from tests.parity.engines.make_goldens import chosen, compare
+from tests.support.kernels import every_logits, open_kernel
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "demo.json").read_text(encoding="utf-8"))
 PROMPTS = GOLDEN["prompts"]
@@ -42,54 +42,40 @@ def kernel(demo_gguf: Path) -> Iterator[KernelEngine]:
         yield engine
 
 
-def chosen(prompt: dict[str, Any]) -> list[int]:
-    """The tokens that llama.cpp decoded."""
-    return [step[0][0] for step in prompt["steps"]]
-
-
-def overturned(prompts: list[dict[str, Any]]) -> list[float]:
-    """How far behind the tokens were that llama.cpp's variations chose instead."""
-    variations = [variation for prompt in prompts for variation in prompt["variations"].values()]
-    return [
-        behind
-        for variation in variations
-        for _, _, behind in variation["overturned"]
-        if behind is not None
-    ]
+@pytest.fixture(scope="module")
+def along(kernel: KernelEngine) -> dict[str, dict[str, Any]]:
+    """By prompt: how the kernel's logits compare, evaluated along llama.cpp's own tokens."""
+    results = {}
+    for prompt in PROMPTS:
+        kernel.truncate(0)
+        ids = prompt["prompt_ids"]
+        kernel.evaluate(ids[:-1])
+        logits = every_logits(kernel, [ids[-1], *chosen(prompt["steps"])[:-1]])
+        results[prompt["name"]] = compare(prompt["steps"], logits)
+    return results
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt["name"])
-def test_along_the_tokens_of_llama_cpp(kernel: KernelEngine, prompt: dict[str, Any]) -> None:
-    kernel.truncate(0)
-    differences, most_behind = [], max(overturned(PROMPTS))
-    for evaluated, step in zip(
-        [prompt["prompt_ids"], *([token] for token in chosen(prompt))],
-        prompt["steps"],
-        strict=False,
-    ):
-        kernel.evaluate(evaluated)
-        logits, kept = last_logits(kernel), dict(map(tuple, step))
-        differences += [logits[token] - logit for token, logit in kept.items()]
-        ours = int(logits.argmax())
-        assert ours in kept, "a token that is not among llama.cpp's best 20"
-        assert step[0][1] - kept[ours] <= most_behind
+def test_logits_are_as_near_as_llama_cpp_is_to_itself(
+    along: dict[str, dict[str, Any]], prompt: dict[str, Any]
+) -> None:
     own = max(variation["rms"] for variation in prompt["variations"].values())
-    assert np.sqrt(np.mean(np.square(differences))) < 1.25 * own
+    assert along[prompt["name"]]["rms"] < 1.25 * own
 
 
-def test_as_few_other_choices_as_llama_cpp_itself(kernel: KernelEngine) -> None:
-    """Over all prompts: not more than the variation of llama.cpp that differs the most."""
-    ours = 0
+def test_other_choices_are_as_few_and_as_close_as_llama_cpps_own(
+    along: dict[str, dict[str, Any]],
+) -> None:
+    ours = [choice for result in along.values() for choice in result["overturned"]]
+    theirs: dict[str, list[Any]] = {}
     for prompt in PROMPTS:
-        kernel.truncate(0)
-        evaluated = prompt["prompt_ids"]
-        for token in chosen(prompt):
-            kernel.evaluate(evaluated)
-            ours += kernel.sample() != token
-            evaluated = [token]
-    names = PROMPTS[0]["variations"]
-    theirs = [sum(len(p["variations"][name]["overturned"]) for p in PROMPTS) for name in names]
-    assert ours <= 1.25 * max(theirs)
+        for name, variation in prompt["variations"].items():
+            theirs.setdefault(name, []).extend(variation["overturned"])
+    assert len(ours) <= 1.25 * max(map(len, theirs.values()))
+    farthest = max(behind or 0 for choices in theirs.values() for _, _, behind in choices)
+    for step, token, behind in ours:
+        assert behind is not None, f"step {step}: {token} is not among llama.cpp's best 20"
+        assert behind <= farthest
 
 
 @pytest.mark.parametrize("prompt", STEADY, ids=lambda prompt: prompt["name"])
@@ -101,7 +87,7 @@ def test_decodes_the_same_tokens(kernel: KernelEngine, prompt: dict[str, Any]) -
     while len(tokens) < len(prompt["steps"]):
         tokens.append(kernel.sample())
         kernel.evaluate(tokens[-1:])
-    assert tokens == chosen(prompt)
+    assert tokens == chosen(prompt["steps"])
 
 
 def test_several_prompts_are_decoded_exactly() -> None:
