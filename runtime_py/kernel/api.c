@@ -46,7 +46,8 @@ static bool read_config(const Header *h) {
       !within(h->n_ff, 1, 1 << 20) || !within(h->n_heads, 1, 4096) ||
       !within(h->n_kv_heads, 1, h->n_heads) || h->n_heads % h->n_kv_heads ||
       !within(h->head_dim, 4, 4096) || h->head_dim % 4 || !within(h->n_vocab, 1, 1 << 22) ||
-      !within(h->rope_dim, 2, h->head_dim) || h->rope_dim % 2 || h->n_heads * h->head_dim > 1 << 20)
+      !within(h->rope_dim, 2, h->head_dim) || h->rope_dim % 2 ||
+      h->n_heads * h->head_dim > 1 << 20 || h->sliding_window > 1 << 24)
     return false;
   if (!(h->norm_epsilon >= 0.0f && h->norm_epsilon <= 1.0f) || !positive((double)h->embedding_scale) ||
       !positive((double)h->attention_scale) || !positive((double)h->rope_scale) ||
@@ -119,10 +120,10 @@ static int32_t read_tensors(const Header *h) {
         e.cols % type_block(e.type) || (!is_matrix(e.slot) && e.type != TYPE_F32))
       return ERROR_TENSOR;
     if (!(e.offset >= end && e.offset < 0x1p52)) return ERROR_TENSOR;
-    *t = (Tensor){.type = e.type, .rows = rows, .cols = cols, .offset = (uint64_t)e.offset,
-                  .size = rows * row_bytes(e.type, cols)};
-    t->data = place(is_matrix(e.slot) ? (rows + TILE - 1) / TILE * tile_bytes(e.type, cols)
-                                      : 4ull * round_up(cols, TILE));
+    *t = (Tensor){.type = e.type, .rows = rows, .cols = cols, .tiled = is_matrix(e.slot),
+                  .offset = (uint64_t)e.offset, .size = rows * row_bytes(e.type, cols)};
+    t->data = place(t->tiled ? (rows + TILE - 1) / TILE * tile_bytes(e.type, cols)
+                             : 4ull * round_up(cols, TILE));
     end = e.offset + (double)t->size;
     weights.in_file_order[i] = t;
   }
@@ -235,7 +236,7 @@ EXPORT(mlr_bytes) double mlr_bytes(uint32_t kind) {
 
 /* Whole rows go to their tile; a tile that is not whole waits in `carry`. */
 static void take(Tensor *t, const uint8_t *bytes, uint64_t n) {
-  if (t->type == TYPE_F32 && t->rows == 1) {
+  if (!t->tiled) {
     __builtin_memcpy(t->data + t->fed, bytes, n);
     t->fed += n;
     return;

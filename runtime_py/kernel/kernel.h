@@ -88,6 +88,7 @@ typedef struct {
   uint32_t type;   /* a Type */
   uint32_t rows;   /* 1 for a vector */
   uint32_t cols;
+  bool tiled;      /* a matrix; vectors are plain floats */
   uint8_t *data;   /* matrices: ceil(rows / TILE) tiles; vectors: float[cols]; NULL: absent */
   uint64_t offset; /* of the tensor in the file, bytes */
   uint64_t size;   /* in the file, bytes */
