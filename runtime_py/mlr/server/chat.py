@@ -80,21 +80,18 @@ async def chat_completions(request: Request) -> Response:
         )
     served = registry.get(wanted.model)
 
-    def prepare_chat() -> list[PreparedPrompt]:
-        text = _prompt_text(served, wanted.messages)
-        return [
-            prepare(
-                served.model,
-                text,
-                param="messages",
-                max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
-                # A template writes the beginning of the sequence itself.
-                add_special=served.model.chat_template is None,
-            )
-        ]
+    def prepare_chat() -> PreparedPrompt:
+        return prepare(
+            served.model,
+            _prompt_text(served, wanted.messages),
+            param="messages",
+            max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
+            # A template writes the beginning of the sequence itself.
+            add_special=served.model.chat_template is None,
+        )
 
     shape = ChatShape(new_identity("chatcmpl", served.id), wanted.include_usage)
-    return GenerationResponse(wanted, served, shape, prepare_chat, work)
+    return GenerationResponse(wanted, served, shape, [prepare_chat], work)
 
 
 def _prompt_text(served: ServedModel, messages: list[Message]) -> str:

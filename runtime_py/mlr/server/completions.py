@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mlr.server.body import read_object
-from mlr.server.generation import Choice, GenerationResponse, PreparedPrompt, Usage
+from mlr.server.generation import Choice, GenerationResponse, Usage
 from mlr.server.identity import Identity, new_identity
 from mlr.server.prompts import prepare
 from mlr.server.registry import Registry
@@ -66,17 +67,16 @@ async def completions(request: Request) -> Response:
     wanted = parse(CompletionRequest, await read_object(request))
     served = registry.get(wanted.model)
 
-    def prepare_all() -> list[PreparedPrompt]:
-        return [
-            prepare(
-                served.model,
-                prompt,
-                param="prompt",
-                max_tokens=wanted.max_tokens or DEFAULT_MAX_TOKENS,
-                echo=bool(wanted.echo),
-            )
-            for prompt in wanted.prompt
-        ]
-
+    prompts = [
+        partial(
+            prepare,
+            served.model,
+            prompt,
+            param="prompt",
+            max_tokens=wanted.max_tokens or DEFAULT_MAX_TOKENS,
+            echo=bool(wanted.echo),
+        )
+        for prompt in wanted.prompt
+    ]
     shape = CompletionShape(new_identity("cmpl", served.id), wanted.include_usage)
-    return GenerationResponse(wanted, served, shape, prepare_all, work)
+    return GenerationResponse(wanted, served, shape, prompts, work)

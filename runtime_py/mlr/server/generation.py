@@ -6,14 +6,15 @@ Both endpoints share this; what they send differs, and is given by a `Shape`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from mlr.errors import EngineError
 from mlr.server.errors import ApiError
 from mlr.server.registry import ServedModel
 from mlr.server.schema import GenerationRequest
@@ -93,15 +94,15 @@ class GenerationResponse(Response):
         request: GenerationRequest,
         served: ServedModel,
         shape: Shape,
-        prepare: Callable[[], list[PreparedPrompt]],
+        prompts: Sequence[Callable[[], PreparedPrompt]],
         work: Work,
     ) -> None:
-        """`prepare` may take a while and may raise `ApiError`; it is called in a thread."""
+        """Each of `prompts` prepares one: slowly perhaps, so in a thread; may raise `ApiError`."""
         super().__init__()
         self._request = request
         self._served = served
         self._shape = shape
-        self._prepare = prepare
+        self._prompts = prompts
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,8 +122,11 @@ class GenerationResponse(Response):
                 raise
             await sender.fail(error)
 
+    async def _prepare(self) -> list[PreparedPrompt]:
+        return [await asyncio.to_thread(prompt) for prompt in self._prompts]
+
     async def _stream(self, sender: EventSender) -> None:
-        prompts = await asyncio.to_thread(self._prepare)
+        prompts = await self._prepare()
         await sender.send_all(self._events(prompts))
 
     async def _events(self, prompts: list[PreparedPrompt]) -> AsyncGenerator[dict[str, Any], None]:
@@ -133,33 +137,41 @@ class GenerationResponse(Response):
                 yield opening
             if prompt.echo:
                 yield self._shape.delta(index, prompt.echo)
-            async with self._served.turns.turn():
-                stream = self._start(prompt)
-                async with aclosing(stream):
-                    async for token in stream:
-                        if token.text:
-                            yield self._shape.delta(index, token.text)
-                completion = _finished(stream)
+            async with self._turn(prompt) as stream:
+                async for token in stream:
+                    if token.text:
+                        yield self._shape.delta(index, token.text)
+            completion = _finished(stream)
             generated += len(completion.token_ids)
             yield self._shape.closing(index, completion.finish_reason)
         if self._request.include_usage:
             yield self._shape.usage(Usage(_count(prompts), generated))
 
     async def _complete(self) -> dict[str, Any]:
-        prompts = await asyncio.to_thread(self._prepare)
+        prompts = await self._prepare()
         choices = []
         generated = 0
         for index, prompt in enumerate(prompts):
-            async with self._served.turns.turn():
-                stream = self._start(prompt)
-                async with aclosing(stream):
-                    async for _ in stream:
-                        pass
-                completion = _finished(stream)
+            async with self._turn(prompt) as stream:
+                async for _ in stream:
+                    pass
+            completion = _finished(stream)
             generated += len(completion.token_ids)
             text = prompt.echo + completion.text
             choices.append(Choice(index, text, completion.finish_reason))
         return self._shape.whole(choices, Usage(_count(prompts), generated))
+
+    @asynccontextmanager
+    async def _turn(self, prompt: PreparedPrompt) -> AsyncIterator[TokenStream]:
+        """Wait for the model and continue a prompt with it."""
+        served = self._served
+        async with served.turns.turn(), aclosing(self._start(prompt)) as stream:
+            try:
+                yield stream
+            except EngineError as error:
+                served.engine_error = str(error)
+                raise
+            served.engine_error = None
 
     def _start(self, prompt: PreparedPrompt) -> TokenStream:
         request = self._request

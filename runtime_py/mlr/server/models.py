@@ -30,7 +30,10 @@ async def retrieve_model(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """Says that the server is up; it listens only once its models are loaded."""
+    """Says that the server is up: it listens only once its models are loaded.
+
+    Answers 503 while an engine that failed has not worked again: restarting helps.
+    """
     registry: Registry = request.app.state.registry
     models = [
         {
@@ -38,10 +41,15 @@ async def health(request: Request) -> Response:
             "engine": served.model.info.engine,
             "context_length": served.model.info.context_length,
             "requests": served.turns.admitted,
+            "error": served.engine_error,
         }
         for served in registry
     ]
-    return JSONResponse({"status": "ok", "version": __version__, "models": models})
+    healthy = all(served.engine_error is None for served in registry)
+    return JSONResponse(
+        {"status": "ok" if healthy else "failing", "version": __version__, "models": models},
+        200 if healthy else 503,
+    )
 
 
 def _model(served: ServedModel, created: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlr.server import limits
 from mlr.server.errors import ApiError
 from mlr.server.generation import PreparedPrompt
 from mlr.server.schema import Prompt
@@ -27,7 +28,10 @@ def prepare(
 
     Raises `ApiError` 400, naming `param`, when it is empty, too long or not of this vocabulary.
     """
+    context = model.info.context_length
     if isinstance(prompt, str):
+        if len(prompt) > context * limits.MAX_CHARACTERS_PER_TOKEN:
+            raise _too_long(param, f"{len(prompt)} characters", context)
         tokens = model.tokenize(prompt, add_special=add_special)
     else:
         tokens = prompt
@@ -42,17 +46,20 @@ def prepare(
                 )
     if not tokens:
         raise ApiError(400, f"{param!r} is empty", param=param, code="invalid_value")
-    context = model.info.context_length
     if len(tokens) > context:
-        raise ApiError(
-            400,
-            f"{param!r} has {len(tokens)} tokens; this model's context is {context} tokens: "
-            "shorten it, or serve the model with a larger --context-length",
-            param=param,
-            code="context_length_exceeded",
-        )
+        raise _too_long(param, f"{len(tokens)} tokens", context)
     room = max(1, context - len(tokens))
     text = ""
     if echo:
         text = prompt if isinstance(prompt, str) else model.detokenize(tokens)
     return PreparedPrompt(tokens, room if max_tokens is None else min(max_tokens, room), text)
+
+
+def _too_long(param: str, length: str, context: int) -> ApiError:
+    return ApiError(
+        400,
+        f"{param!r} has {length}; this model's context is {context} tokens: "
+        "shorten it, or serve the model with a larger --context-length",
+        param=param,
+        code="context_length_exceeded",
+    )

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "ServedModel"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServedModel:
-    """One model by the name that requests give it, its files, and the queue in front of it."""
+    """One model by the name that requests give it, its files, and the queue in front of it.
+
+    `engine_error` is why its engine failed in the last generation; None when it did not.
+    """
 
     id: str
     model: Model
     files: BundleFiles | None = None
     turns: Turns = field(default_factory=Turns)
+    engine_error: str | None = None
 
 
 class Registry:

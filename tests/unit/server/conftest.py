@@ -19,7 +19,7 @@ def _running() -> Iterator[LiveServer]:
 @pytest.fixture
 def live(_running: LiveServer) -> Iterator[LiveServer]:
     """A server with a fake model, which is as good as new for each test."""
-    _running.model.reset()
+    _running.reset()
     yield _running
     # The last request is still being put away when its answer arrives; nothing else is left.
     wait_until(lambda: _running.served.turns.admitted == 0 and _running.model.running == 0)

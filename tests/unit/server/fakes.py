@@ -129,6 +129,11 @@ class LiveServer:
         self._loop = asyncio.get_running_loop()
         await self._server.serve([self._listener])
 
+    def reset(self) -> None:
+        """As good as new."""
+        self.model.reset()
+        self.served.engine_error = None
+
     def call(self, function: Callable[[], None]) -> None:
         """Call something in the server's own thread."""
         self._loop.call_soon_threadsafe(function)

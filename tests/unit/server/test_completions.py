@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mlr.server import limits
 from tests.unit.server.fakes import CONTEXT, LiveServer
 
 
@@ -158,6 +159,15 @@ def test_a_prompt_over_the_context(client: httpx.Client, stream: bool) -> None:
     assert error["param"] == "prompt"
     assert str(CONTEXT) in error["message"]
     assert str(CONTEXT + 1) in error["message"]
+
+
+def test_a_prompt_far_over_the_context_is_not_tokenized(
+    live: LiveServer, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live.model, "tokenize", None)
+    answer = post(client, prompt="a" * (CONTEXT * limits.MAX_CHARACTERS_PER_TOKEN + 1))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("tokens", [[-1], [0x110000], [2**63], [0, 10**30]])

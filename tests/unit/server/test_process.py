@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -134,3 +136,25 @@ def test_a_client_that_leaves_frees_the_engine(tiny_bundle: Path) -> None:
         assert time.monotonic() - started < 1
         models = client.get("/health").json()["models"]
         assert models[0]["requests"] == 0
+
+
+def test_a_served_bundle_can_be_run_and_served_from_its_url(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path))
+    request = {"model": "tiny", "prompt": "hello", "max_tokens": 9, "temperature": 0}
+    with ServerProcess(tiny_bundle) as first:
+        location = f"{first.url}/bundles/tiny/"
+        with first.client() as client:
+            text = client.post("/v1/completions", json=request).json()["choices"][0]["text"]
+        command = [sys.executable, "-m", "mlr", "run", location, "hello", "--max-tokens", "9"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == text + "\n"
+        with ServerProcess(location) as second, second.client() as client:
+            answer = client.post("/v1/completions", json=request).json()
+            assert answer["choices"][0]["text"] == text
+            (listed,) = client.get("/bundles.json").json()
+            manifest = client.get(listed["url"] + "manifest.json").json()
+            shard = manifest["variants"][0]["shards"][0]
+            data = client.get(listed["url"] + shard["file"]).content
+            assert hashlib.sha256(data).hexdigest() == shard["sha256"]
