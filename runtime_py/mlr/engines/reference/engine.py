@@ -169,5 +169,12 @@ class ReferenceEngine:
 
     def close(self) -> None:
         """Free everything. Safe to call twice."""
+        self._logits = None
         self.__dict__.pop("_decoder", None)
         self.__dict__.pop("_cache", None)
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached only for what `close` has taken away."""
+        if name in ("_decoder", "_cache"):
+            raise EngineError("the model is closed; load it again")
+        raise AttributeError(name)
