@@ -86,15 +86,18 @@ demo: page $(DEMO_BUNDLE)/manifest.json ## Package a model, generate, serve the 
 test: page chromium demo-model ## Run the tests (ARGS="…" goes to pytest)
 	$(PY) -m pytest -m "not oracle" $(ARGS)
 
+# The lock constrains versions here, not hashes: pip takes hashes for all packages or for none.
 .venv/.oracles: requirements/oracles.txt .venv/.installed
-	$(INSTALL) --constraint requirements/dev.lock --requirement requirements/oracles.txt
+	@sed -n 's/ *\\$$//; /^[a-z]/p' requirements/dev.lock >.venv/constraints.txt
+	$(INSTALL) --constraint .venv/constraints.txt --requirement requirements/oracles.txt
 	@touch $@
 
 test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
 	$(PY) -m pytest -m oracle $(ARGS)
 
-bench: page chromium demo-model ## Measure speed; results go to standard output
-	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(PY) $$script; done
+bench: page chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
+	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
+	$(PY) -m tests.bench.bench_browser $(DEMO_GGUF) $(DEMO_BUNDLE)
 
 lint: env web/node_modules/.installed ## ruff, mypy --strict, tsc, eslint
 	.venv/bin/ruff check .
