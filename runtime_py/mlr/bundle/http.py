@@ -46,6 +46,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old == "https" and new == "http"):
+            fp.close()
             raise FetchError(f"{req.full_url}: a redirect from {old} to {new} is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

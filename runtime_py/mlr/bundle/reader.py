@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -69,7 +70,7 @@ class Bundle:
         variant: Variant,
         start: int = 0,
         on_fetch: Callable[[int, int], None] | None = None,
-    ) -> AsyncIterator[tuple[int, memoryview]]:
+    ) -> AsyncGenerator[tuple[int, memoryview], None]:
         """Verified pieces of the variant's file, in order, from the chunk that holds `start`.
 
         Yields (offset in the file, bytes); the bytes are valid until the next piece is asked
@@ -80,8 +81,9 @@ class Bundle:
         """
         if not self.remote:
             paths = [Path(self.place(shard.file)) for shard in variant.shards]
-            async for piece in stream_chunks(self._host, variant, start, paths, None):
-                yield piece
+            async with aclosing(stream_chunks(self._host, variant, start, paths, None)) as pieces:
+                async for piece in pieces:
+                    yield piece
             return
         cache = self._host.disk_cache()
         if cache is None:
@@ -94,10 +96,12 @@ class Bundle:
         transfer = Transfer(self._host, self._client, cache, variant, urls, start, on_fetch)
         try:
             await transfer.begin()
-            async for piece in stream_chunks(self._host, variant, start, paths, transfer):
-                yield piece
+            chunks = stream_chunks(self._host, variant, start, paths, transfer)
+            async with aclosing(chunks) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
-            transfer.stop()
+            await transfer.stop()
 
     def _blobs(self, variant: Variant) -> dict[str, int]:
         """The SHA-256 and size of everything that loading this variant brings into the cache."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def _pieces(variant: Variant, start: int, paths: list[Path]) -> Iterator[_Piece]
 
 async def stream_chunks(
     host: Host, variant: Variant, start: int, paths: list[Path], transfer: Transfer | None
-) -> AsyncIterator[tuple[int, memoryview]]:
+) -> AsyncGenerator[tuple[int, memoryview], None]:
     """Yield (offset, bytes) for each chunk; the bytes are valid until the next is asked for.
 
     `paths` are the shards' files. With a `transfer` a shard is waited for before it is read, and

@@ -124,11 +124,12 @@ class Transfer:
                 fresh.set_result(None)
         await self.ready(sha256)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End the transfer; threads that wait for the network end by themselves."""
         self._stop.set()
         for worker in self._workers:
             worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         for future in self._ready.values():
             if future.done() and not future.cancelled():
                 future.exception()  # nobody may have waited for it
