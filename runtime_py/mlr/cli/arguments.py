@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from mlr.engines.selector import ENGINES
 from mlr.errors import RequestError
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "whole",
 ]
 
-ENGINES = ("auto", "kernel", "reference")
 MAX_THREADS = 256
 MAX_CONTEXT = 2**24  # tokens; far over any model, the model's own limit is checked on loading
 MAX_STANDARD_INPUT = 64 * 2**20  # bytes; far over any context window
@@ -57,19 +57,22 @@ def add_loading_options(parser: argparse.ArgumentParser, *, engine: bool = True)
     """Add `--engine`, `--threads` and `--context-length`."""
     if engine:
         parser.add_argument(
-            "--engine", choices=ENGINES, default="auto", help="what computes (default: %(default)s)"
+            "--engine",
+            choices=("auto", *ENGINES),
+            default="auto",
+            help="what computes (default: %(default)s)",
         )
     parser.add_argument(
         "--threads",
         type=whole(1, MAX_THREADS),
         metavar="N",
-        help="threads that compute (default: chosen for this machine)",
+        help="threads that compute (default: this machine's cores, at most 8)",
     )
     parser.add_argument(
         "--context-length",
         type=whole(1, MAX_CONTEXT),
         metavar="N",
-        help="tokens of context to make room for (default: chosen for the model and the memory)",
+        help="tokens of context to make room for (default: the model's, at most 4096)",
     )
 
 

@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):
             sys.stdout.flush()
+            if sys.stderr.isatty():
+                print(file=sys.stderr)  # the shell's prompt goes on a line of its own
         return INTERRUPTED
     return status
 

@@ -41,17 +41,17 @@ def format_rate(tokens_per_second: float | None) -> str:
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print names and values: a drawn table on a terminal, aligned lines elsewhere."""
+    print(title)
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=title, show_header=False, title_justify="left")
+        table = Table(show_header=False)
         for name, value in rows:
             table.add_row(name, value)
         Console().print(table)
         return
     width = max((len(name) for name, _ in rows), default=0)
-    print(title)
     for name, value in rows:
         print(f"  {name:<{width}}  {value}")
 
