@@ -1,10 +1,11 @@
 """mlr's page against wllama (llama.cpp compiled to WebAssembly), in Chromium on the CPU.
 
-    python -m tests.bench.bench_browser MODEL.gguf BUNDLE [--threads 1 2] [--repeats 3] [--json]
+    python -m tests.bench.bench_browser [MODEL.gguf BUNDLE] [--threads 1 2] [--repeats 3] [--json]
 
-in the repository's root; BUNDLE is the model packaged by `mlr-build package MODEL.gguf`. wllama is
-installed from npm into `.cache/bench`. Both pages are open in one browser, have the same
-weights, prompts and number of threads, and take turns.
+in the repository's root; BUNDLE is the model packaged by `mlr-build package MODEL.gguf`; the demo
+model and its bundle when none are named. wllama is installed from npm into `.cache/bench`. Both
+pages are open in one browser, have the same weights, prompts and number of threads, and take
+turns.
 
 What is timed: for wllama llama.cpp's own clock, for mlr what `generate` reports, whose first token
 includes tokenizing the prompt and passing messages between the workers.
@@ -25,6 +26,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.bench.file_server import serve_files
 from tests.bench.measure import (
     DECODE_PROMPT,
+    DEMO_BUNDLE,
+    DEMO_MODEL,
     Row,
     long_prompts,
     machine,
@@ -57,8 +60,8 @@ CHROMIUM_FLAGS = [
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="the GGUF file, for wllama")
-    parser.add_argument("bundle", type=Path, help="the bundle of the same model, for mlr")
+    parser.add_argument("model", type=Path, nargs="?", default=DEMO_MODEL, help="for wllama")
+    parser.add_argument("bundle", type=Path, nargs="?", default=DEMO_BUNDLE, help="for mlr")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--prompt-tokens", type=int, default=512)

@@ -1,10 +1,11 @@
 """mlr's kernel under wasmtime against llama.cpp, compiled for this machine.
 
-    python -m tests.bench.bench_native MODEL.gguf [--threads 1 2] [--repeats 3] [--json]
+    python -m tests.bench.bench_native [MODEL.gguf] [--threads 1 2] [--repeats 3] [--json]
 
-in the repository's root. Both get the same file, the same token ids and the same number of
-threads, and take turns. Also measured: how fast this machine reads memory in WebAssembly, which
-bounds decoding, since every token reads every weight.
+in the repository's root; the demo model when none is named. Both get the same file, the same token
+ids and the same number of threads, and take turns. Also measured: how fast this machine reads
+memory in WebAssembly, which bounds decoding, since every token reads every weight. Without
+llama-cpp-python (`make test-oracles` installs it) mlr is measured alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +30,7 @@ from mlr.formats.gguf import read_gguf
 from mlr.formats.source import FileSource
 from tests.bench.measure import (
     DECODE_PROMPT,
+    DEMO_MODEL,
     Row,
     long_prompts,
     machine,
@@ -39,6 +42,7 @@ from tests.support.llama_oracle import open_model
 
 CONTEXT = 1024
 WARM_UP_TOKENS = 8
+LLAMA_CPP = version("llama-cpp-python") if find_spec("llama_cpp") else None
 
 # Writes all of its memory (pages never written to share one page of zeros, which would be read
 # from the cache); reads it, 64 bytes at a time, into something that depends on every byte.
@@ -63,7 +67,7 @@ STREAM_BYTES = 8192 * 65536
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a GGUF file that both engines read")
+    parser.add_argument("model", type=Path, nargs="?", default=DEMO_MODEL, help="a GGUF file")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--prompt-tokens", type=int, default=512)
@@ -82,13 +86,11 @@ def main() -> None:
             f"token reads {weight_bytes / 1e6:.0f} MB, so at most {bandwidth / weight_bytes:.0f} "
             f"tokens/s; mlr reaches {median(decode.ours) * weight_bytes / bandwidth:.0%} of that"
         )
-    import llama_cpp
-
     notes += [
         f"decode: {options.new_tokens} tokens, greedy; prefill: {options.prompt_tokens} tokens",
         f"medians (and ranges) of {options.repeats} runs, taken in turns, after a warm-up of both",
         f"{options.model.name}; wasmtime {version('wasmtime')}, "
-        f"llama-cpp-python {llama_cpp.__version__}; {machine()}",
+        f"llama-cpp-python {LLAMA_CPP or 'is not installed'}; {machine()}",
     ]
     report(
         "mlr under wasmtime against llama.cpp, native; tokens a second",
@@ -112,16 +114,21 @@ def measure(options: argparse.Namespace, threads: int) -> tuple[Row, Row]:
         ours = Mlr(
             stack.enter_context(open_kernel(options.model, context_length=CONTEXT, threads=threads))
         )
-        theirs = LlamaCpp(stack.enter_context(open_model(options.model, CONTEXT, threads=threads)))
-        for engine in (ours, theirs):
+        turns: list[tuple[Mlr | LlamaCpp, list[float], list[float]]] = [
+            (ours, decode.ours, prefill.ours)
+        ]
+        if LLAMA_CPP:
+            model = stack.enter_context(open_model(options.model, CONTEXT, threads=threads))
+            turns.append((LlamaCpp(model), decode.theirs, prefill.theirs))
+        for engine, _, _ in turns:
             engine.prefill(next(prompts))
             engine.decode(short, WARM_UP_TOKENS)
         for _ in range(options.repeats):
-            for engine, row in ((ours, decode.ours), (theirs, decode.theirs)):
-                row.append(options.new_tokens / engine.decode(short, options.new_tokens))
+            for engine, rates, _ in turns:
+                rates.append(options.new_tokens / engine.decode(short, options.new_tokens))
             prompt = next(prompts)
-            for engine, row in ((ours, prefill.ours), (theirs, prefill.theirs)):
-                row.append(len(prompt) / engine.prefill(prompt))
+            for engine, _, rates in turns:
+                rates.append(len(prompt) / engine.prefill(prompt))
     return decode, prefill
 
 

@@ -17,7 +17,22 @@ from mlr.formats.gguf import read_gguf
 from mlr.formats.source import FileSource
 from mlr.tokenizer import Tokenizer, from_gguf
 
-__all__ = ["DECODE_PROMPT", "Row", "long_prompts", "machine", "model_tokenizer", "report"]
+__all__ = [
+    "DECODE_PROMPT",
+    "DEMO_BUNDLE",
+    "DEMO_MODEL",
+    "Row",
+    "long_prompts",
+    "machine",
+    "model_tokenizer",
+    "report",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO_MODEL = Path(
+    os.environ.get("MLR_DEMO_GGUF", ROOT / ".cache" / "models" / "gemma-3-270m-q4_k_m.gguf")
+)
+DEMO_BUNDLE = ROOT / "bundles" / "gemma-3-270m"  # where `make demo-model` puts it
 
 DECODE_PROMPT = "one, two, three, four, five, six, seven,"  # goes on for as long as one likes
 
@@ -30,7 +45,7 @@ TEXT = (
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity, measured several times on each of two engines; larger is better."""
+    """One quantity, measured several times on two engines (or one); larger is better."""
 
     quantity: str
     threads: int
@@ -38,9 +53,9 @@ class Row:
     theirs: list[float]
 
     @property
-    def ratio(self) -> float:
-        """Median of ours over median of theirs."""
-        return median(self.ours) / median(self.theirs)
+    def ratio(self) -> float | None:
+        """Median of ours over median of theirs, where there are theirs."""
+        return median(self.ours) / median(self.theirs) if self.theirs else None
 
 
 def model_tokenizer(path: Path) -> Tokenizer:
@@ -75,7 +90,7 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()}{load}"
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}{load}"
 
 
 def report(
@@ -83,7 +98,7 @@ def report(
 ) -> None:
     """Print the rows as a table, or as one JSON object."""
     if as_json:
-        data = [asdict(row) | {"ratio": round(row.ratio, 3)} for row in rows]
+        data = [asdict(row) | {"ratio": row.ratio} for row in rows]
         print(json.dumps({"title": title, "engines": names, "rows": data, "notes": list(notes)}))
         return
     table = Table(title=title)
@@ -95,7 +110,7 @@ def report(
             str(row.threads),
             _spread(row.ours),
             _spread(row.theirs),
-            f"{row.ratio:.2f}×",
+            f"{row.ratio:.2f}×" if row.ratio else "–",
         )
     console = Console()
     console.print(table)
@@ -105,6 +120,6 @@ def report(
 
 def _spread(values: list[float]) -> str:
     """The median, and the range in brackets."""
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if values else "–"
     return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
