@@ -42,5 +42,8 @@ MAX_RETRY_AFTER = 60
 BODY_TIMEOUT = 30.0
 """Seconds within which a request's body must have arrived."""
 
+MAX_CONNECTIONS = 256
+"""Connections at a time; each may be holding a whole body."""
+
 SHUTDOWN_TIMEOUT = 5
 """Seconds that connections are given to end when the server stops."""

@@ -120,6 +120,7 @@ def configure(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         proxy_headers=False,
         server_header=False,
+        limit_concurrency=limits.MAX_CONNECTIONS,
         timeout_graceful_shutdown=limits.SHUTDOWN_TIMEOUT,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mlr.server import limits
 from mlr.server.turns import Turns
 from tests.unit.server.fakes import FakeModel, LiveServer, wait_until
 
@@ -149,3 +151,15 @@ def test_retry_after_follows_how_long_turns_take() -> None:
     assert asyncio.run(scenario(0.001, 50)) == 1
     assert 18 <= asyncio.run(scenario(20, 50)) <= 20
     assert asyncio.run(scenario(1000, 50)) == 60
+
+
+def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CONNECTIONS", 3)
+    with LiveServer(FakeModel()) as server:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        with server.client() as client:
+            assert client.get("/health").status_code == 503
+        for connection in idle:
+            connection.close()
+        with server.client() as client:
+            wait_until(lambda: client.get("/health").status_code == 200)
