@@ -286,8 +286,9 @@ EXPORT(mlr_ready) int32_t mlr_ready(void) {
   return OK;
 }
 
-/* Append the first `n` ids of `mlr_tokens` and compute the logits after the last. */
-EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
+/* Append the first `n` ids of `mlr_tokens` and, if they are wanted, compute the logits after the
+ * last. */
+EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n, uint32_t want_logits) {
   if (!state.ready) return ERROR_STATE;
   if (!within(n, 1, BATCH)) return ERROR_ARGUMENT;
   if (n > state.n_ctx - state.position) return ERROR_CONTEXT;
@@ -295,6 +296,7 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
     if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
   for (uint32_t i = 0; i < n; i++) state.history[state.position + i] = state.tokens[i];
   state.n_tokens = n;
+  state.want_logits = want_logits;
   int32_t error = run_forward();
   if (!error) state.position += n;
   if (state.written < state.position) state.written = state.position;

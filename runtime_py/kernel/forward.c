@@ -172,5 +172,5 @@ void forward(uint32_t thread) {
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread) ||
         !feed_forward_block(layer, n))
       return;
-  output_head(n, thread);
+  if (state.want_logits) output_head(n, thread);
 }

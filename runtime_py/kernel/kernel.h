@@ -154,6 +154,7 @@ typedef struct {
   int32_t *history; /* (n_ctx) the tokens in the KV cache */
   int32_t tokens[BATCH];
   uint32_t n_tokens; /* of the pass under way */
+  bool want_logits;  /* after its last token */
   /* scratch of one pass; strides are the widths rounded up to TILE */
   float *x;          /* (BATCH, n_embd) the residual stream */
   float *branch;     /* (BATCH, n_embd) what a block adds to it */

@@ -231,8 +231,12 @@ class TokenStream:
         self._engine.truncate(0)
         self._engine.configure(self._options.sampling)
         for start in range(0, len(self._prompt_ids), PREFILL_STEP):
-            part = self._prompt_ids[start : start + PREFILL_STEP]
-            await self._host.run(self._engine.evaluate, part)
+            await self._host.run(self._evaluate_part, start)
+
+    def _evaluate_part(self, start: int) -> None:
+        end = min(start + PREFILL_STEP, len(self._prompt_ids))
+        last = end == len(self._prompt_ids)
+        self._engine.evaluate(self._prompt_ids[start:end], logits=last)
 
     def _full(self) -> bool:
         return self._engine.position >= self._engine.context_length

@@ -102,8 +102,10 @@ class Engine(Protocol):
         """What the loaded model takes."""
         ...
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
+    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
         """Append `tokens` and compute the logits after the last of them.
+
+        `logits` False leaves the logits out, for a part of a prompt that goes on.
 
         Raises `ContextLengthError` when they do not fit, `RequestError` for an id that is not
         in the vocabulary, `EngineError` when the engine failed.

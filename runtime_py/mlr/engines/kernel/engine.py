@@ -69,8 +69,8 @@ class KernelEngine:
             raise error_for(result, f"{name}({', '.join(map(str, arguments))})")
         return result
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
-        """Append `tokens` and compute the logits after the last of them."""
+    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
+        """Append `tokens` and compute the logits after the last of them, if they are wanted."""
         position = self.position
         if len(tokens) > self.context_length - position:
             raise ContextLengthError(
@@ -86,7 +86,8 @@ class KernelEngine:
             part = tokens[start : start + self._batch]
             assert self._instance is not None
             self._instance.write(self._tokens_address, struct.pack(f"<{len(part)}i", *part))
-            self._call("mlr_eval", len(part))
+            wanted = logits and start + len(part) == len(tokens)
+            self._call("mlr_eval", len(part), int(wanted))
 
     def logits(self) -> memoryview[float]:
         """A copy of the last logits: float32, shape (vocabulary_size,)."""

@@ -110,11 +110,12 @@ class ReferenceEngine:
             scratch=size * (3 * scores + CHUNK * 3 * c.n_ff + c.n_vocab),
         )
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
-        """Append `tokens` and compute the logits after the last of them."""
+    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
+        """Append `tokens` and compute the logits after the last of them, if they are wanted."""
         if len(tokens):
             hidden = self._append(tokens)[-1]
-            self._logits = self._decoder.logits(hidden)
+            if logits:
+                self._logits = self._decoder.logits(hidden)
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""

@@ -35,6 +35,15 @@ def test_a_prompt_gives_the_same_logits_however_it_is_divided(model: Path, step:
         assert logits_after(engine, PROMPT, step) == logits_after(engine, PROMPT, 7)
 
 
+def test_logits_that_are_not_wanted_change_nothing_else(model: Path) -> None:
+    with open_kernel(model) as engine:
+        expected = logits_after(engine, PROMPT, 64)
+        engine.truncate(0)
+        engine.evaluate(PROMPT[:100], logits=False)
+        engine.evaluate(PROMPT[100:])
+        assert engine.logits().tobytes() == expected
+
+
 def test_position_counts_evaluated_tokens_and_truncate_takes_back(model: Path) -> None:
     with open_kernel(model) as engine:
         assert engine.position == 0
@@ -90,15 +99,15 @@ def test_the_kernel_itself_checks_ids_and_counts(model: Path) -> None:
         assert instance is not None
         address = int(instance.call("mlr_tokens"))
         instance.write(address, (301).to_bytes(4, "little"))
-        assert instance.call("mlr_eval", 1) == -8
+        assert instance.call("mlr_eval", 1, 1) == -8
         instance.write(address, (-1 & 0xFFFFFFFF).to_bytes(4, "little"))
-        assert instance.call("mlr_eval", 1) == -8
-        assert instance.call("mlr_eval", 0) == -10
-        assert instance.call("mlr_eval", 65) == -10
-        assert instance.call("mlr_eval", -1) == -10
+        assert instance.call("mlr_eval", 1, 1) == -8
+        assert instance.call("mlr_eval", 0, 1) == -10
+        assert instance.call("mlr_eval", 65, 1) == -10
+        assert instance.call("mlr_eval", -1, 1) == -10
         assert instance.call("mlr_sample") == -7, "nothing has been evaluated yet"
         instance.write(address, bytes(4 * 64))
-        assert instance.call("mlr_eval", 21) == -9
+        assert instance.call("mlr_eval", 21, 1) == -9
 
 
 def test_a_closed_engine_says_so(model: Path) -> None:
