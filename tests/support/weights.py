@@ -61,7 +61,9 @@ def _bytes(rng: np.random.Generator, n: int, size: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (n, size), dtype=np.uint8)
 
 
-def _scales(rng: np.random.Generator, n: int, deviation: float, spread: float) -> NDArray:
+def _scales(
+    rng: np.random.Generator, n: int, deviation: float, spread: float
+) -> NDArray[np.float64]:
     """Block scales of either sign: `spread` is the deviation of the integers they multiply."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.4, n) * deviation / spread
 
