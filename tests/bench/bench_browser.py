@@ -159,7 +159,7 @@ class Mlr(_Timed):
     """`globalThis.mlr` of mlr's page."""
 
     path = "/index.html"
-    ready = "globalThis.mlr?.load"
+    ready = "Boolean(globalThis.mlr?.load)"  # a bare function would be called
 
     def _load(self) -> int:
         load = """async ([url, threads, contextLength]) => {

@@ -11,7 +11,15 @@ from pathlib import Path
 
 __all__ = ["serve_files"]
 
-TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm"}
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
 PIECE = 1 << 20
 
 
