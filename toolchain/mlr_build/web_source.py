@@ -28,15 +28,17 @@ class WebSource:
     """A file on the web read in ranges. `read_at` raises `FetchError` when the network fails."""
 
     def __init__(self, url: str, client: HttpClient) -> None:
-        """Ask the server for the file's size."""
+        """Ask the server for the file's size and its first bytes."""
         self.name = url
         self._client = client
-        self.size = self._try(0, _require_total)
+        self.size, self._head = self._try(0, _size_and_head)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Exactly `size` bytes from `offset` on."""
         check_range(self, offset, size)
-        return self._try(offset, lambda body: body.read_exact(size)) if size else b""
+        if offset + size <= len(self._head):
+            return self._head[offset : offset + size]
+        return self._try(offset, lambda body: body.read_exact(size))
 
     def _try(self, start: int, use: Callable[[Body], T]) -> T:
         failures = 0
@@ -58,6 +60,11 @@ def _count_failure(url: str, error: TransientError, failures: int, client: HttpC
         ) from error
     client.wait(failures)
     return failures
+
+
+def _size_and_head(body: Body) -> tuple[int, bytes]:
+    size = _require_total(body)
+    return size, body.read_exact(min(size, _BLOCK_BYTES))
 
 
 def _require_total(body: Body) -> int:
