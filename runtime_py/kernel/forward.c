@@ -163,7 +163,9 @@ static bool output_head(uint32_t n, uint32_t thread) {
 }
 
 void forward(uint32_t thread) {
+  /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
   uint32_t n = state.n_tokens;
+  bool want_logits = state.want_logits;
   if (!barrier()) return;
   for (uint32_t t; (t = next_task(n)) < n;) embed(t);
   if (thread == state.n_threads - 1) rope_table(n, state.position);
@@ -172,5 +174,5 @@ void forward(uint32_t thread) {
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread) ||
         !feed_forward_block(layer, n))
       return;
-  if (state.want_logits) output_head(n, thread);
+  if (want_logits) output_head(n, thread);
 }
