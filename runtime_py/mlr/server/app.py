@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
 from mlr.server import page
@@ -26,13 +26,17 @@ def create_app(
     registry: Registry, work: Work, *, host: str = "127.0.0.1", page_folder: Path = page.FOLDER
 ) -> ASGIApp:
     """The application that serves `registry`; `host` is the address it will listen on."""
+    api = [
+        Route("/models", list_models),
+        Route("/models/{model:path}", retrieve_model),
+        Route("/completions", completions, methods=["POST"]),
+        Route("/chat/completions", chat_completions, methods=["POST"]),
+    ]
     app = Starlette(
         routes=[
             Route("/health", health),
-            Route("/v1/models", list_models),
-            Route("/v1/models/{model:path}", retrieve_model),
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            # Mounted, so that what is not in it is not looked for among the page's files.
+            Mount("/v1", app=Router(api, redirect_slashes=False)),
             *bundle_routes(registry),
             *page.page_routes(page_folder),
         ],

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from mlr.server.turns import Turns
 from mlr.server.work import Work
 
 CONTEXT = 1000
+NO_PAGE = Path(__file__).parent  # the same answers whether the page has been built or not
 
 
 @dataclass
@@ -121,7 +123,9 @@ class LiveServer:
         listener = bind("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = uvicorn.Server(configure(create_app(Registry([self.served]), self.work)))
+        self._server = uvicorn.Server(
+            configure(create_app(Registry([self.served]), self.work, page_folder=NO_PAGE))
+        )
         self._listener = listener
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 

@@ -14,12 +14,12 @@ from mlr.server.registry import Registry
 from mlr.server.work import Work
 
 
-def get(folder: Path, path: str, **headers: str) -> httpx.Response:
+def get(folder: Path, path: str, method: str = "GET", **headers: str) -> httpx.Response:
     async def scenario() -> httpx.Response:
         app: Any = create_app(Registry([]), Work(), page_folder=folder)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.get(path, headers=headers)
+            return await client.request(method, path, headers=headers)
 
     return asyncio.run(scenario())
 
@@ -89,6 +89,27 @@ def test_nothing_else(page: Path, path: str) -> None:
     assert answer.status_code == 404
     assert "secret" not in answer.text.replace(path, "").replace("secret.txt", "")
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/completions", 405),
+        ("PUT", "/v1/chat/completions", 405),
+        ("POST", "/v1/embeddings", 404),
+        ("GET", "/v1/assets/a.js", 404),
+        ("GET", "/v1", 404),
+        ("POST", "/health", 405),
+        ("POST", "/assets/a.js", 405),
+        ("POST", "/", 405),
+        ("GET", "/health", 200),
+        ("GET", "/bundles.json", 200),
+    ],
+)
+def test_the_page_does_not_hide_the_rest(page: Path, method: str, path: str, status: int) -> None:
+    answer = get(page, path, method)
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_a_page_that_is_not_built(tmp_path: Path) -> None:
