@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from mlr.bundle.cache import storage_error
+from mlr.bundle.storage import storage_error
 from mlr.errors import FetchError
 from mlr_build.progress import Advance, Progress
 from mlr_build.wheels import normalize

@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlr.bundle.cache import DOWNLOADS, cache_directory, storage_error
+from mlr.bundle.cache import DOWNLOADS, cache_directory
+from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import RequestError, UnsupportedModelError
 from mlr.formats.source import FileSource
 from mlr_build.licenses import LicenseText
 from mlr_build.pip_download import download_wheels
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource
-from mlr_build.staging import ensure_free
 from mlr_build.wheels import Member, Wheel, normalize
 
 __all__ = ["open_package"]

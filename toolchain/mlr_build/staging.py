@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import secrets
 import shutil
@@ -17,46 +16,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlr.errors import RequestError, StorageError
+from mlr.bundle.storage import ensure_free, storage_error
+from mlr.errors import RequestError
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing can be locked, so nothing is taken for abandoned
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_output", "disk_full", "ensure_free", "staged_directory"]
+__all__ = ["check_output", "staged_directory"]
 
 _MARK = ".unfinished-"
-
-
-def disk_full(error: OSError, path: Path, needed: int) -> StorageError:
-    """A `StorageError` for a failed write, with the bytes needed and free."""
-    free = _free_bytes(path)
-    known = f"{free} bytes free" if free is not None else "free space unknown"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"{path}: the disk is full: {needed} bytes are needed, {known}; "
-            "free some space or choose another place"
-        )
-    return StorageError(f"{path}: cannot be written: {error.strerror or error} ({known})")
-
-
-def ensure_free(path: Path, needed: int) -> None:
-    """Raise `StorageError` when the disk of `path` has less than `needed` bytes free."""
-    free = _free_bytes(path)
-    if free is not None and free < needed:
-        raise StorageError(
-            f"{path}: the disk is too full: {needed} bytes are needed, {free} bytes free; "
-            "free some space or choose another place"
-        )
-
-
-def _free_bytes(path: Path) -> int | None:
-    """Free bytes on the disk of the nearest directory that exists."""
-    for place in (path, *path.parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(place).free
-    return None
 
 
 def check_output(target: Path, force: bool) -> None:
@@ -96,7 +66,7 @@ def staged_directory(target: Path, force: bool, needed: int) -> Iterator[Path]:
         _put_in_place(staging, target)
         _flush_directory(target.parent)
     except OSError as error:
-        raise disk_full(error, target, needed) from error
+        raise storage_error(error, target, needed) from error
     finally:
         if lock >= 0:
             os.close(lock)

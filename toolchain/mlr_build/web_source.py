@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlr.bundle.cache import DOWNLOADS, cache_directory, storage_error
+from mlr.bundle.cache import DOWNLOADS, cache_directory
 from mlr.bundle.http import Body, HttpClient, TransientError
+from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import FetchError, RequestError
 from mlr.formats.source import FileSource, check_range
 from mlr_build.progress import Advance, Progress
 from mlr_build.sources import OpenedSource, Preflight
-from mlr_build.staging import ensure_free
 
 __all__ = ["open_web"]
 

@@ -9,7 +9,6 @@ is trusted: what is read from it is verified again.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import StorageError
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "clear",
     "entries",
     "size",
-    "storage_error",
 ]
 
 DOWNLOADS = "downloads"
@@ -55,23 +54,6 @@ def cache_directory() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "mlr"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr"
-
-
-def free_bytes(path: Path) -> int | None:
-    """Free bytes on the disk of the nearest folder that exists."""
-    for place in (path, *path.parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(place).free
-    return None
-
-
-def storage_error(error: OSError, path: Path, needed: int) -> StorageError:
-    """A `StorageError` for a failed write, with the path and the bytes needed and free."""
-    free = free_bytes(path)
-    numbers = f"{needed} bytes are needed, {'unknown' if free is None else free} bytes are free"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"{path}: the disk is full: {numbers}; free some space and try again")
-    return StorageError(f"{path}: cannot be written: {error.strerror or error}; {numbers}")
 
 
 class DiskCache:
@@ -107,9 +89,7 @@ class DiskCache:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.root, needed) from error
-        free = free_bytes(self.root)
-        if free is not None and free < needed:
-            raise storage_error(OSError(errno.ENOSPC, "full"), self.root, needed)
+        ensure_free(self.root, needed)
 
     def finish(self, sha256: str) -> None:
         """Turn a partial file, now whole and verified, into a blob: one rename."""

@@ -8,24 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from mlr.bundle.cache import DiskCache, storage_error
+from mlr.bundle.cache import DiskCache
 from mlr.bundle.http import Body, HttpClient, TransientError
+from mlr.bundle.integrity import wrong_chunk
 from mlr.bundle.manifest import Shard
+from mlr.bundle.storage import storage_error
 from mlr.errors import FetchError, IntegrityError
 
-__all__ = ["FetchStoppedError", "ShardFetch", "wrong_chunk"]
+__all__ = ["FetchStoppedError", "ShardFetch"]
 
 
 class FetchStoppedError(Exception):
     """The caller does not want the shard any more; what was fetched is kept for the next time."""
-
-
-def wrong_chunk(place: str, index: int, size: int, found: str, expected: str) -> IntegrityError:
-    """An `IntegrityError` about a chunk, with both hashes."""
-    return IntegrityError(
-        f"{place}: chunk {index} ({size} bytes) has the SHA-256 {found}, the manifest says "
-        f"{expected}: the data are corrupted or were changed; get the bundle again"
-    )
 
 
 class ShardFetch:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from mlr.bundle.http import HttpClient
+from mlr.bundle.integrity import check_file
 from mlr.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -20,9 +20,11 @@ from mlr.bundle.manifest import (
     parse_manifest,
 )
 from mlr.bundle.stream import stream_chunks
-from mlr.bundle.transfer import Transfer
-from mlr.errors import BundleError, IntegrityError, RequestError
+from mlr.errors import BundleError, RequestError
 from mlr.hosts.base import Host
+
+if TYPE_CHECKING:
+    from mlr.bundle.http import HttpClient
 
 __all__ = ["Bundle", "open_bundle"]
 
@@ -38,7 +40,7 @@ class Bundle:
         self.location = location
         self.remote = _is_url(location)
         self._host = host
-        self._client = client or HttpClient()
+        self._client = client
 
     def place(self, file: str) -> str:
         """The path or URL of one of the bundle's files."""
@@ -52,7 +54,7 @@ class Bundle:
         place = self.place(entry.file)
         if not self.remote:
             data = await self._host.run(_read_local, Path(place), entry.size)
-            _check(data, entry, place)
+            check_file(data, entry, place)
             return data
         cache = None if entry in self.manifest.files else self._host.disk_cache()
         if cache is not None:
@@ -60,7 +62,7 @@ class Bundle:
             if cached is not None:
                 return cached
         data = await self._host.read_url(place, entry.size)
-        _check(data, entry, place)
+        check_file(data, entry, place)
         if cache is not None:
             await self._host.run(cache.store, entry.sha256, data)
         return data
@@ -85,6 +87,11 @@ class Bundle:
                 async for piece in pieces:
                     yield piece
             return
+        # The network's modules take longer to import than all the rest, and a page has no use for
+        # them.
+        from mlr.bundle.http import HttpClient
+        from mlr.bundle.transfer import Transfer
+
         cache = self._host.disk_cache()
         if cache is None:
             raise BundleError(f"{self.location}: this host keeps no files, so nothing is streamed")
@@ -93,7 +100,8 @@ class Bundle:
         )
         paths = [cache.blob(shard.sha256) for shard in variant.shards]
         urls = [self.place(shard.file) for shard in variant.shards]
-        transfer = Transfer(self._host, self._client, cache, variant, urls, start, on_fetch)
+        client = self._client or HttpClient()
+        transfer = Transfer(self._host, client, cache, variant, urls, start, on_fetch)
         try:
             await transfer.begin()
             chunks = stream_chunks(self._host, variant, start, paths, transfer)
@@ -176,18 +184,3 @@ def _read_local(path: Path, limit: int) -> bytes:
             return file.read(limit + 1)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error}") from error
-
-
-def _check(data: bytes, entry: FileEntry, place: str) -> None:
-    if len(data) != entry.size:
-        size = "more" if len(data) > entry.size else f"{len(data)} bytes instead"
-        raise IntegrityError(
-            f"{place}: has {size} of the {entry.size} bytes that the manifest says; "
-            "get the bundle again"
-        )
-    found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise IntegrityError(
-            f"{place}: has the SHA-256 {found}, the manifest says {entry.sha256}: it is "
-            "corrupted or was changed; get the bundle again"
-        )

@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlr.bundle.fetch import wrong_chunk
+from mlr.bundle.integrity import wrong_chunk
 from mlr.bundle.manifest import Shard, Variant
-from mlr.bundle.transfer import Transfer
 from mlr.errors import BundleError, IntegrityError
 from mlr.hosts.base import Host
+
+if TYPE_CHECKING:
+    from mlr.bundle.transfer import Transfer
 
 __all__ = ["stream_chunks"]
 

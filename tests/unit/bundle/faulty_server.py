@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -89,16 +90,8 @@ class FaultyServer:
         self.once(pattern, fault, times=1_000_000)
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
-        with self.lock:
-            self.now += 1
-            self.most_at_once = max(self.most_at_once, self.now)
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has gone
             self._answer(request)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has gone, as the tests make it
-        finally:
-            with self.lock:
-                self.now -= 1
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(request.path).path).lstrip("/")
@@ -111,8 +104,13 @@ class FaultyServer:
         reply = Reply(path, start, file.read_bytes() if file.is_file() else b"")
         if not file.is_file():
             reply.status = 404
+        with self.lock:
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
         for fault in self.faults:
             fault(reply)
+        with self.lock:  # before the answer: the client may ask for the next at its last byte
+            self.now -= 1
         if reply.location is not None:
             request.send_response(302)
             request.send_header("Location", reply.location)

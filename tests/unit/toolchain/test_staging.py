@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import mlr_build.staging as staging
+from mlr.bundle.storage import ensure_free
 from mlr.errors import RequestError, StorageError
-from mlr_build.staging import ensure_free, staged_directory
+from mlr_build.staging import staged_directory
 
 
 def fill(folder: Path, text: str) -> None:
@@ -200,7 +201,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, environment: dict[str, str]) -> N
 
 
 def test_too_little_space_is_said_beforehand(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"out.*: \d+ bytes are needed, \d+ bytes free"):
+    with pytest.raises(StorageError, match=r"out.*: \d+ bytes are needed, \d+ bytes are free"):
         ensure_free(tmp_path / "out" / "x", 1 << 60)
     with pytest.raises(StorageError), staged_directory(tmp_path / "out", False, 1 << 60):
         pass
@@ -233,7 +234,7 @@ def test_a_full_disk_leaves_what_was(small_disk: Path, force: bool) -> None:
     if force:
         target.mkdir()
         fill(target, "old")
-    with pytest.raises(StorageError, match=r"disk is full: 5 bytes are needed, \d+ bytes free"):
+    with pytest.raises(StorageError, match=r"disk is full: 5 bytes are needed, \d+ bytes are free"):
         stage(target, force, write_two_megabytes)
     assert names(small_disk) == (["out"] if force else [])
     if force:
