@@ -1,0 +1,87 @@
+import { MlrError } from "../shared/errors";
+import type { LoadProgress, Reply, Request } from "../shared/protocol";
+
+type WithoutId<T> = T extends { id: number } ? Omit<T, "id"> : never;
+
+/** A request without its number. */
+export type Ask = WithoutId<Exclude<Request, { type: "stop" }>>;
+
+export interface Pending {
+  id: number;
+  answer: Promise<unknown>;
+}
+
+interface Waiting {
+  resolve: (value: unknown) => void;
+  reject: (error: unknown) => void;
+  onToken: ((id: number, text: string) => void) | undefined;
+}
+
+/** Requests to an engine's worker, and its answers. */
+export class Connection {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #onProgress: ((progress: LoadProgress) => void) | undefined;
+  #next = 1;
+  #ended: MlrError | undefined;
+
+  constructor(onProgress: ((progress: LoadProgress) => void) | undefined) {
+    this.#onProgress = onProgress;
+    this.#worker = new Worker(new URL("engine.js", import.meta.url), { type: "module", name: "mlr-engine" });
+    this.#worker.onmessage = (event: MessageEvent<Reply>) => {
+      this.#receive(event.data);
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault(); // it is reported to whoever waits
+      const reason = event.message || "its script could not be loaded";
+      this.end(new MlrError("EngineError", `the engine's worker stopped: ${reason}; load the model again`));
+    };
+  }
+
+  /** Send a request. `onToken` hears of a generation's tokens. */
+  ask(request: Ask, onToken?: (id: number, text: string) => void): Pending {
+    const id = this.#next++;
+    const answer = new Promise<unknown>((resolve, reject) => {
+      if (this.#ended) {
+        reject(this.#ended);
+        return;
+      }
+      this.#waiting.set(id, { resolve, reject, onToken });
+      this.#post({ ...request, id });
+    });
+    return { id, answer };
+  }
+
+  /** Stop a generation. */
+  stop(id: number): void {
+    if (this.#waiting.has(id)) this.#post({ type: "stop", id });
+  }
+
+  /** End the worker; whoever still waits, or asks from now on, gets the error. */
+  end(error: MlrError): void {
+    if (this.#ended) return;
+    this.#ended = error;
+    this.#worker.terminate();
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+
+  #post(request: Request): void {
+    this.#worker.postMessage(request);
+  }
+
+  #receive(reply: Reply): void {
+    if (reply.type === "progress") {
+      this.#onProgress?.(reply.progress);
+      return;
+    }
+    const waiting = this.#waiting.get(reply.id);
+    if (reply.type === "token") {
+      waiting?.onToken?.(reply.token, reply.text);
+      return;
+    }
+    this.#waiting.delete(reply.id);
+    if (reply.type === "done") waiting?.resolve(reply.value);
+    else waiting?.reject(new MlrError(reply.name, reply.message));
+  }
+}

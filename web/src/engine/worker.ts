@@ -1,0 +1,105 @@
+/** The engine's worker: Python with one model in it. */
+import { MlrError, messageOf } from "../shared/errors";
+import type { GenerateOptions, LoadProgress, Reply, Request } from "../shared/protocol";
+import { PythonHost } from "./host";
+import { startPython } from "./python";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+/** `mlr.session.Session` as seen from here; texts are JSON. */
+interface Session {
+  load(url: string, options: string, onProgress: (stage: string, done: number, total: number) => void): Promise<string>;
+  generate(
+    id: number,
+    prompt: string,
+    options: string,
+    onToken: ((token: number, text: string) => void) | undefined,
+  ): Promise<string>;
+  stop(id: number): void;
+  tokenize(text: string, addSpecial: boolean): string;
+  close(): Promise<void>;
+}
+
+/** How a session's answer begins: `mlr.session` turns exceptions into data. */
+type Answer = { value: unknown } | { error: { name: string; message: string } };
+
+let session: Session | undefined;
+
+const reply = (message: Reply) => {
+  self.postMessage(message);
+};
+const report = (stage: string, done: number, total: number) => {
+  reply({ type: "progress", progress: { stage: stage as LoadProgress["stage"], done, total } });
+};
+
+self.onmessage = (event: MessageEvent<Request>) => {
+  const request = event.data;
+  if (request.type === "stop") {
+    session?.stop(request.id);
+    return;
+  }
+  handle(request).then(
+    (value) => {
+      reply({ type: "done", id: request.id, value });
+    },
+    (error: unknown) => {
+      const name = error instanceof MlrError ? error.name : "EngineError";
+      reply({ type: "failed", id: request.id, name, message: messageOf(error) });
+    },
+  );
+};
+
+async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unknown> {
+  if (request.type === "load") return load(request);
+  if (!session) throw new MlrError("EngineError", "no model is loaded");
+  switch (request.type) {
+    case "generate": {
+      const onToken = (token: number, text: string) => {
+        reply({ type: "token", id: request.id, token, text });
+      };
+      return unwrap(
+        await session.generate(
+          request.id,
+          JSON.stringify(request.prompt),
+          JSON.stringify(pythonNames(request.options)),
+          request.tokens ? onToken : undefined, // Python sees None
+        ),
+      );
+    }
+    case "tokenize":
+      return unwrap(session.tokenize(request.text, request.addSpecial));
+    case "close":
+      return session.close();
+  }
+}
+
+async function load(request: Extract<Request, { type: "load" }>): Promise<unknown> {
+  const base = new URL(".", import.meta.url);
+  const host = new PythonHost(base);
+  report("start", 0, 1);
+  const { pyodide, fromSnapshot } = await startPython(base);
+  report("start", 1, 1);
+  pyodide.registerJsModule("mlr_host", host);
+  const create = pyodide.pyimport("mlr.session.Session") as () => Session;
+  session = create();
+  const info = unwrap(
+    await session.load(request.url, JSON.stringify(pythonNames(request.options)), report),
+  ) as { notices: string[] };
+  return { ...info, isolated: host.isolated, fromSnapshot, notices: [...info.notices, ...host.notices] };
+}
+
+function unwrap(answer: string): unknown {
+  const parsed = JSON.parse(answer) as Answer;
+  if ("error" in parsed) throw new MlrError(parsed.error.name, parsed.error.message);
+  return parsed.value;
+}
+
+/** `maxTokens` as `max_tokens`. */
+function pythonNames(options: object): GenerateOptions {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, value]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value as unknown,
+    ]),
+  );
+}

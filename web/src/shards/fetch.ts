@@ -1,0 +1,113 @@
+import { MlrError, messageOf } from "../shared/errors";
+
+const ATTEMPTS = 6;
+const FIRST_PAUSE_MS = 200;
+const MAX_PAUSE_MS = 3000;
+const STALL_MS = 30_000;
+
+/** A response that retrying does not change. */
+class Refusal extends Error {}
+
+/**
+ * The bytes of a URL from `start` to `end` (exclusive), as they arrive. A cut connection is taken
+ * up again where it broke, by an HTTP Range; the count of attempts begins anew whenever bytes came.
+ * Throws `FetchError`.
+ */
+export async function* fetchRange(
+  url: string,
+  start: number,
+  end: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  let at = start;
+  let failures = 0;
+  while (at < end) {
+    const before = at;
+    try {
+      for await (const bytes of attempt(url, at, end, signal)) {
+        at += bytes.length;
+        yield bytes;
+      }
+      if (at < end) throw new Error(`the connection ended after ${at} of ${end} bytes`);
+    } catch (error) {
+      signal.throwIfAborted();
+      failures = at > before ? 1 : failures + 1;
+      if (error instanceof Refusal || failures >= ATTEMPTS) {
+        throw new MlrError(
+          "FetchError",
+          `${url}: ${messageOf(error)}; what has arrived is kept, load again to go on`,
+          { cause: error },
+        );
+      }
+      await pause(Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), MAX_PAUSE_MS), signal);
+    }
+  }
+}
+
+/** One request's bytes from `start` on, never more than up to `end`. */
+async function* attempt(
+  url: string,
+  start: number,
+  end: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const stalled = new AbortController();
+  const response = await withTimeout(
+    fetch(url, {
+      headers: start > 0 ? { Range: `bytes=${start}-${end - 1}` } : {},
+      // verified bytes are kept in our own store; a second copy would only take space
+      cache: "no-store",
+      signal: AbortSignal.any([signal, stalled.signal]),
+    }),
+    stalled,
+  );
+  if (response.status >= 400 && response.status < 500 && ![408, 425, 429].includes(response.status)) {
+    throw new Refusal(`the server answered ${response.status} ${response.statusText}`);
+  }
+  if (!response.ok || !response.body) {
+    throw new Error(`the server answered ${response.status} ${response.statusText}`);
+  }
+  let skip = response.status === 206 ? 0 : start; // a server that ignores Range sends it all
+  if (response.status === 206 && !response.headers.get("Content-Range")?.startsWith(`bytes ${start}-`)) {
+    throw new Refusal("the server answered a Range request with another range");
+  }
+  let left = end - start;
+  const reader = response.body.getReader();
+  try {
+    while (left > 0) {
+      const { done, value } = await withTimeout(reader.read(), stalled);
+      if (done) return;
+      const bytes = value.subarray(Math.min(skip, value.length)).subarray(0, left);
+      skip -= Math.min(skip, value.length);
+      left -= bytes.length;
+      if (bytes.length > 0) yield bytes;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+async function withTimeout<T>(promise: Promise<T>, controller: AbortController): Promise<T> {
+  const timer = setTimeout(() => {
+    controller.abort(new Error(`nothing arrived for ${STALL_MS / 1000} seconds`));
+  }, STALL_MS);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}

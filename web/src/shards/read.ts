@@ -1,0 +1,92 @@
+import { Queue } from "./queue";
+import { ShardReader } from "./shard";
+import { sha256 } from "./digest";
+import type { ShardFile, ShardStore } from "./store";
+import type { Piece, VariantSpec } from "./variant";
+
+const PARALLEL = 4; // shards read at once
+const QUEUED = 8; // chunks of a shard that wait for the shards before it: bounds the memory
+
+interface Active {
+  queue: Queue<Piece>;
+  done: Promise<void>;
+}
+
+/**
+ * The pieces of a variant's file in order, from the chunk that holds `spec.start`, each verified.
+ *
+ * Several shards are read at once, from `store` where they are there, else from the network into
+ * it. `ready` is told how many bytes are there of how many. Ending the iteration ends the requests
+ * and keeps what has arrived. Throws `FetchError` or `IntegrityError`.
+ */
+export async function* readVariant(
+  spec: VariantSpec,
+  store: ShardStore | null,
+  ready: (done: number, total: number) => void,
+): AsyncGenerator<Piece, void, undefined> {
+  const needed = neededShards(spec);
+  await store?.register((await sha256(new TextEncoder().encode(spec.location))).slice(0, 32), {
+    name: spec.name,
+    location: spec.location,
+    shards: Object.fromEntries(needed.map(({ shard }) => [shard.sha256, shard.size])),
+  });
+  const total = needed.reduce((sum, { shard, first }) => sum + shard.size - first * spec.chunkSize, 0);
+  let done = 0;
+  const abort = new AbortController();
+  const active: Active[] = [];
+  let started = 0;
+
+  const startNext = () => {
+    const next = needed[started++];
+    if (!next) return;
+    const { shard, base, first } = next;
+    const queue = new Queue<Piece>(QUEUED);
+    const reader = new ShardReader(shard, spec.chunkSize, base, queue, abort.signal, (bytes) => {
+      done += bytes;
+      ready(done, total);
+    });
+    const run = async () => {
+      let file: ShardFile | null = null;
+      try {
+        file = store && !store.full ? await store.shard(shard.sha256) : null;
+        await reader.run(first, file);
+        queue.end();
+      } catch (error) {
+        queue.fail(error);
+      } finally {
+        file?.close();
+      }
+    };
+    active.push({ queue, done: run() });
+  };
+
+  try {
+    for (let i = 0; i < PARALLEL; i++) startNext();
+    for (let current = active[0]; current; current = active[0]) {
+      for (let piece = await current.queue.next(); piece; piece = await current.queue.next()) {
+        yield piece;
+      }
+      await current.done;
+      active.shift();
+      startNext();
+    }
+  } finally {
+    abort.abort(new Error("loading has ended"));
+    for (const { queue } of active) queue.end();
+    await Promise.all(active.map((one) => one.done)); // their files are closed
+  }
+}
+
+/** The shards from the one that holds the first needed byte on, with their first needed chunk. */
+function neededShards(spec: VariantSpec) {
+  let base = 0;
+  const needed = [];
+  for (const shard of spec.shards) {
+    if (base + shard.size > spec.start) {
+      const first = Math.floor(Math.max(spec.start - base, 0) / spec.chunkSize);
+      needed.push({ shard, base, first });
+    }
+    base += shard.size;
+  }
+  return needed;
+}

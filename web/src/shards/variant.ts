@@ -1,0 +1,26 @@
+/** A variant of a bundle as the shard reader needs it: made by `mlr.hosts.pyodide`. */
+export interface VariantSpec {
+  name: string;
+  /** The bundle's URL. */
+  location: string;
+  /** Bytes of all shards together. */
+  size: number;
+  chunkSize: number;
+  /** The first byte of the file that is needed. */
+  start: number;
+  shards: ShardSpec[];
+}
+
+export interface ShardSpec {
+  url: string;
+  size: number;
+  sha256: string;
+  /** The SHA-256 of each `chunkSize` piece; the last may be shorter. */
+  chunks: string[];
+}
+
+/** A verified piece of the variant's file. */
+export interface Piece {
+  offset: number;
+  bytes: Uint8Array<ArrayBuffer>;
+}

@@ -1,0 +1,15 @@
+/**
+ * An error that mlr raises on purpose. `name` is the class's name in `mlr.errors`, such as
+ * `IntegrityError`, `FetchError`, `CapacityError`, `EngineError`, `RequestError`.
+ */
+export class MlrError extends Error {
+  constructor(name: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = name;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
