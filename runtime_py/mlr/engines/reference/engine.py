@@ -114,8 +114,7 @@ class ReferenceEngine:
         """Append `tokens` and compute the logits after the last of them, if they are wanted."""
         if len(tokens):
             hidden = self._append(tokens)[-1]
-            if logits:
-                self._logits = self._decoder.logits(hidden)
+            self._logits = self._decoder.logits(hidden) if logits else None
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""

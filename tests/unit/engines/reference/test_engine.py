@@ -96,6 +96,16 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(model) -> None:
     assert engine.position == 6
 
 
+def test_logits_can_be_left_out(model) -> None:
+    whole, parts = open_reference(model), open_reference(model)
+    whole.evaluate(PROMPT)
+    parts.evaluate(PROMPT[:9], logits=False)
+    with pytest.raises(EngineError, match="no logits yet"):
+        parts.logits()
+    parts.evaluate(PROMPT[9:])
+    np.testing.assert_allclose(whole.logits(), parts.logits(), rtol=0, atol=1e-5)
+
+
 def test_greedy_sampling_and_closing(model) -> None:
     engine = open_reference(model)
     engine.evaluate(PROMPT)
