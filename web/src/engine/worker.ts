@@ -77,7 +77,7 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<unknow
   const base = new URL(".", import.meta.url);
   const host = new PythonHost(base);
   report("start", 0, 1);
-  const { pyodide, fromSnapshot } = await startPython(base);
+  const { pyodide, fromSnapshot } = await Promise.race([startPython(base), strayFailure()]);
   report("start", 1, 1);
   pyodide.registerJsModule("mlr_host", host);
   const create = pyodide.pyimport("mlr.session.Session") as () => Session;
@@ -86,6 +86,16 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<unknow
     await session.load(request.url, JSON.stringify(pythonNames(request.options)), report),
   ) as { notices: string[] };
   return { ...info, isolated: host.isolated, fromSnapshot, notices: [...info.notices, ...host.notices] };
+}
+
+/** Rejects when something fails that nobody waits for, as Pyodide's own downloads do. */
+function strayFailure(): Promise<never> {
+  return new Promise((_, reject) => {
+    self.addEventListener("unhandledrejection", (event) => {
+      event.preventDefault();
+      reject(new MlrError("EngineError", `Python did not start: ${messageOf(event.reason)}; try again`));
+    });
+  });
 }
 
 function unwrap(answer: string): unknown {

@@ -46,8 +46,8 @@ export function lockChoice(locked: boolean): void {
 export async function describe(bundle: Bundle): Promise<void> {
   const stored = (await cache.list()).find((entry) => entry.location === new URL(bundle.url, location.href).href);
   const facts = [bundle.architecture, bundle.quantization, format.bytes(bundle.size)];
-  if (stored?.complete) facts.push("in this browser");
-  else if (stored && stored.size > 0) facts.push(`${format.bytes(stored.size)} of it in this browser`);
+  if (stored?.complete) facts.push("stored");
+  else if (stored && stored.size > 0) facts.push(`${format.bytes(stored.size)} of it stored`);
   element("bundle-facts").textContent = facts.join(" · ");
 
   element("license").hidden = false;

@@ -43,7 +43,12 @@ export function setNotices(sentences: string[]): void {
 export function setError(error: { name: string; message: string } | null): void {
   element("error").hidden = error === null;
   element("error-name").textContent = error === null ? "" : heading(error.name);
-  element("error-message").textContent = error?.message ?? "";
+  element("error-message").textContent = sentence(error?.message ?? "");
+}
+
+function sentence(message: string): string {
+  const isAddress = /^\w+:\/\//.test(message);
+  return isAddress ? message : message.charAt(0).toUpperCase() + message.slice(1);
 }
 
 const HEADINGS: Record<string, string> = {

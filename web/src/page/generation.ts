@@ -27,11 +27,15 @@ function append(text: string): void {
   if (following) answer.scrollTop = answer.scrollHeight;
 }
 
+function showPlaceholder(shown: boolean): void {
+  element("placeholder").hidden = !shown;
+  element("text").hidden = shown;
+}
+
 /** Generate from what the form says, showing tokens as they come, until the end or `stop`. */
 export async function generate(model: Model): Promise<void> {
   const prompt = element("prompt", HTMLTextAreaElement).value;
-  element("placeholder").hidden = true;
-  element("text").hidden = false;
+  showPlaceholder(false);
   element("echo").textContent = prompt;
   generated.replaceChildren();
   for (const id of ["speed", "first-token", "tokens"]) element(id).textContent = "–";
@@ -56,6 +60,9 @@ export async function generate(model: Model): Promise<void> {
         element("speed").textContent = format.speed((count - 1) / ((now - first) / 1000));
       }
     }
+  } catch (error) {
+    if (count === 0) showPlaceholder(true);
+    throw error;
   } finally {
     running = undefined;
   }
@@ -84,9 +91,14 @@ export function showRunning(isRunning: boolean): void {
 
 /** Show what computes, once a model is loaded; null when none is. */
 export function showEngine(model: Model | null): void {
-  element("engine").textContent = model ? `${model.info.engine}: ${model.info.engineDetail}` : "–";
-  element("load-time").textContent = model ? format.duration(model.info.loadMs) : "–";
   button("generate").disabled = model === null;
+  element("engine-facts").hidden = model === null;
+  if (!model) return;
+  const { info } = model;
+  element("engine").textContent = info.engineDetail.startsWith("relaxed") ? "Relaxed SIMD" : "SIMD";
+  element("threads").textContent = String(info.threads);
+  element("memory").textContent = format.bytes(info.memory.total);
+  element("load-time").textContent = format.duration(info.loadMs);
 }
 
 /** Keep the number beside the slider right. */

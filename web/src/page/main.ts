@@ -18,7 +18,7 @@ let model: Model | undefined;
 let loading: AbortController | undefined;
 
 function fail(error: unknown): void {
-  setState("error", "Stopped");
+  setState("error", "No model loaded");
   setError({ name: error instanceof MlrError ? error.name : "Error", message: messageOf(error) });
 }
 
@@ -61,8 +61,8 @@ async function loadModel(): Promise<void> {
     const { info } = model;
     setNotices(info.notices);
     generation.showEngine(model);
-    setState("ready", `${info.name}, ${format.plural(info.threads, "thread")}`);
-    announce(`${info.name} is ready.`);
+    setState("ready", "Ready");
+    announce(`${info.name} is ready, on ${format.plural(info.threads, "thread")}.`);
     element("prompt").focus({ preventScroll: true });
   } catch (error) {
     button("load").hidden = false;
@@ -79,18 +79,18 @@ async function loadModel(): Promise<void> {
 
 async function generate(): Promise<void> {
   if (!model) return;
-  const { info } = model;
   setError(null);
   setState("generating", "Generating");
   generation.showRunning(true);
   lockChoice(true);
   try {
     await generation.generate(model);
-    setState("ready", `${info.name}, ${format.plural(info.threads, "thread")}`);
+    setState("ready", "Ready");
   } catch (error) {
     fail(error);
     // after an engine's failure only loading again helps; other errors leave the model as it was
     if (error instanceof MlrError && error.name === "EngineError") await unload();
+    else setState("ready", "Ready");
   } finally {
     generation.showRunning(false);
     lockChoice(false);

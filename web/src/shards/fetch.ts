@@ -74,9 +74,10 @@ async function* attempt(
   let left = end - start;
   const reader = response.body.getReader();
   try {
-    while (left > 0) {
+    // read on to the end of the body, so that the connection can serve the next request
+    for (;;) {
       const { done, value } = await withTimeout(reader.read(), stalled);
-      if (done) return;
+      if (done || left === 0) return;
       const bytes = value.subarray(Math.min(skip, value.length)).subarray(0, left);
       skip -= Math.min(skip, value.length);
       left -= bytes.length;
