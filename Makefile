@@ -54,8 +54,9 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(PAGE): $(shell find web/src web/public web/*.mjs web/*.json runtime_py/mlr -type f \
-		! -path '*/page/*' ! -name '*.pyc' ! -name '*.wasm' 2>/dev/null) \
+# The page has its own copy of mlr's Python and of the kernel.
+$(PAGE): $(shell find web runtime_py/mlr -type f ! -path 'web/node_modules/*' \
+		! -path '*/server/*' ! -name '*.pyc' ! -name '*.wasm' 2>/dev/null) \
 		$(KERNEL) web/node_modules/.installed
 	cd web && npm run --silent build
 	@touch $@
@@ -97,6 +98,7 @@ test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles
 
 bench: page chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
 	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
+	$(PY) -m tests.bench.bench_tokenizer
 	$(PY) -m tests.bench.bench_browser $(DEMO_GGUF) $(DEMO_BUNDLE)
 
 lint: env web/node_modules/.installed ## ruff, mypy --strict, tsc, eslint

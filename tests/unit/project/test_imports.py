@@ -32,6 +32,7 @@ BELOW: dict[str, frozenset[str]] = {
     ),
 }
 BELOW["server"] = BELOW["model"] | {"model"}
+BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
 BELOW["cli"] = BELOW["server"] | {"server"}
 BELOW["__main__"] = frozenset({"cli"})
 # The package itself names its public face lazily; what imports it gets no part with it.
@@ -42,6 +43,7 @@ BELOW["mlr_build"] = frozenset({"errors", "formats", "bundle", "tokenizer", "hos
 THIRD_PARTY = {
     "mlr.server": {"starlette", "uvicorn", "pydantic", "pydantic_core"},
     "mlr.engines.reference": {"numpy"},
+    "mlr.tokenizer.chat_sandbox": {"jinja2"},
     "mlr.hosts.pyodide": {"js", "pyodide", "pyodide_js"},
 }
 
@@ -141,16 +143,30 @@ def test_the_order_has_no_cycle() -> None:
         seen |= free
 
 
+def chooser_of(module: str) -> str | None:
+    """The entry of `THIRD_PARTY` that a module belongs to."""
+    return next((part for part in THIRD_PARTY if f"{module}.".startswith(f"{part}.")), None)
+
+
 def test_importing_needs_the_standard_library_alone() -> None:
-    """Third-party modules are imported in functions, but where the part is built on them."""
+    """Third-party modules are imported in functions, but where a part is built on them."""
     third_party = [
         f"{found.by}:{found.line} imports {found.module}"
         for found in IMPORTS
         if not found.inside_function
         and (top := found.module.partition(".")[0]) not in {*sys.stdlib_module_names, *PACKAGES}
-        and not any(
-            f"{found.by}.".startswith(f"{part}.") and top in allowed
-            for part, allowed in THIRD_PARTY.items()
-        )
+        and top not in THIRD_PARTY.get(chooser_of(found.by) or "", ())
     ]
     assert not third_party
+
+
+def test_what_is_built_on_third_party_modules_is_imported_by_choice() -> None:
+    """Importing anything else does not import such a part along with it."""
+    along = [
+        f"{found.by}:{found.line} imports {found.module}"
+        for found in IMPORTS
+        if not found.inside_function
+        and (part := chooser_of(found.module)) is not None
+        and chooser_of(found.by) != part
+    ]
+    assert not along

@@ -17,7 +17,7 @@ KB = 1000
 MB = 1000 * KB
 
 KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
-PAGE_BUDGET = 1 * MB  # scripts, styles, mlr's own Python; without Pyodide
+PAGE_BUDGET = 700 * KB  # scripts, styles, mlr's own Python; without Pyodide
 PYODIDE_BUDGET = 14 * MB
 WHEEL_BUDGET = 8 * MB
 PYTHON_BUDGET = 250 * KB  # of the wheel, compressed: mlr's and mlr_build's own modules

@@ -1,0 +1,164 @@
+"""Every example in the documentation is run, and prints what is written under it.
+
+`python` blocks are programs, `console` blocks are commands with their output, `html` blocks are
+pages. They run in a folder that has the demo model as `model.gguf` and its bundle as
+`bundles/gemma-3-270m`. In an output, `…` stands for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from tests.docs.blocks import ROOT, Block, blocks_of, commands_of, documents
+
+BLOCKS = [block for path in documents() for block in blocks_of(path)]
+RUN_HERE = {"python", "console"}
+NOT_RUN = {"", "text"}  # pictures and outputs
+SERVE = "mlr serve bundles/gemma-3-270m"
+ADDRESS = "127.0.0.1:8000"  # in the documentation; the tests take a free port
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def blocks_in(language: str) -> list[ParameterSet]:
+    """The blocks of one language, as parameters of a test."""
+    return [pytest.param(b, id=b.name) for b in BLOCKS if b.language == language]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, demo_gguf: Path, demo_bundle: Path) -> Path:
+    """The folder in which the examples run."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "bundles").mkdir()
+    (folder / "bundles" / "gemma-3-270m").symlink_to(demo_bundle)
+    (folder / "model.gguf").symlink_to(demo_gguf)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """The environment with this interpreter's commands first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Where `mlr serve` listens."""
+    server = subprocess.Popen(
+        [*SERVE.split(), "--port", "0"],
+        cwd=folder,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        for line in server.stdout:
+            if found := re.search(r"http://([\d.]+:\d+)/v1", line):
+                yield found[1]
+                break
+        else:
+            pytest.fail(f"the server ended with status {server.wait()}")
+    finally:
+        server.terminate()
+        server.wait(30)
+        server.stdout.close()
+
+
+def localized(request: pytest.FixtureRequest, text: str) -> str:
+    """The text with the address of the running server, which is started when it is needed."""
+    if ADDRESS not in text:
+        return text
+    return text.replace(ADDRESS, request.getfixturevalue("address"))
+
+
+def check_output(shown: str, printed: str) -> None:
+    """Compare, `…` matching anything."""
+    pattern = ".*".join(map(re.escape, shown.strip().split("…")))
+    assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"printed:\n{printed}"
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    languages = {block.language for block in BLOCKS}
+    assert languages <= RUN_HERE | NOT_RUN | {"html"}
+    assert languages >= RUN_HERE
+
+
+@pytest.mark.parametrize("block", blocks_in("python"))
+def test_python(
+    block: Block, folder: Path, environment: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    code = localized(request, block.code)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0
+    if block.output is not None:
+        check_output(block.output, run.stdout)
+
+
+@pytest.mark.parametrize("block", blocks_in("console"))
+def test_console(
+    block: Block, folder: Path, environment: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    for command, shown in commands_of(block):
+        if command.startswith("make "):
+            assert command.split()[1] in TARGETS
+            continue
+        if command.startswith("mlr serve"):
+            assert command == SERVE
+            request.getfixturevalue("address")
+            continue
+        run = subprocess.run(
+            ["bash", "-c", localized(request, command)],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert run.returncode == 0, command
+        if shown:
+            check_output(shown, run.stdout)
+
+
+@pytest.mark.parametrize("block", blocks_in("html"))
+def test_html(block: Block, address: str, chromium: str) -> None:
+    """The page is put at an address of the server's own, with the headers that it gives."""
+    from playwright.sync_api import expect, sync_playwright
+
+    assert block.output is not None
+    headers = {
+        "Content-Type": "text/html",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+    }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.route("**/example.html", lambda route: route.fulfill(body=block.code, headers=headers))
+        page.goto(f"http://{address}/example.html")
+        expect(page.locator("body")).to_have_text(block.output.strip(), timeout=120_000)
+        browser.close()
