@@ -1,0 +1,190 @@
+"""Shards on their way into the kernel: checked, resumed, stored, and emptied again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext
+
+from tests.browser.conftest import SHARD_SIZE, Tab
+from tests.browser.natively import natively
+from tests.browser.site import Site
+
+CHUNK = 65536
+
+LOAD = """
+    const model = await mlr.load("/bundles/tiny/", {threads: 1});
+    const {tokenIds} = await model.generate("hello", {maxTokens: 8});
+    await model.close();
+    return {tokenIds, notices: model.info.notices, fromSnapshot: model.info.fromSnapshot};
+"""
+
+# the n-th byte of a stored file is changed; without a name, of the only file in the folder
+DAMAGE = """
+    let place = await navigator.storage.getDirectory();
+    for (const name of ["mlr", x.folder]) place = await place.getDirectoryHandle(name);
+    const name = x.name ?? (await place.keys().next()).value;
+    const file = await place.getFileHandle(name);
+    const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer());
+    bytes[x.at] ^= 1;
+    const writable = await file.createWritable();
+    await writable.write(bytes);
+    await writable.close();
+"""
+
+
+@pytest.fixture
+def opened(site: Site, tab: Tab) -> Iterator[Tab]:
+    """A tab with the playground; no shard of the tiny model is stored."""
+    site.texts["/bundles.json"] = b"[]"
+    tab.page.goto(site.url)
+    tab.run("await mlr.cache.clear('tiny')")
+    return tab
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_bundle: Path) -> list[int]:
+    """What the tiny model says when it has arrived whole."""
+    return natively(tiny_bundle, lambda model: model.generate("hello", max_tokens=8).token_ids)
+
+
+def test_the_second_load_fetches_no_shards(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    assert opened.run(LOAD)["tokenIds"] == expected
+    assert len(site.asked("/shards/")) == len(tiny_shards)
+    site.seen.clear()
+    second = opened.run(LOAD)
+    assert second["tokenIds"] == expected
+    assert second["fromSnapshot"] is True
+    assert site.asked("/shards/") == []
+    assert opened.complaints == []
+
+
+def test_the_cache_can_be_seen_and_emptied(opened: Tab, site: Site, tiny_bundle: Path) -> None:
+    size = json.loads((tiny_bundle / "manifest.json").read_bytes())["variants"][0]["size"]
+    opened.run(LOAD)
+    entries = opened.run("return await mlr.cache.list()")
+    assert entries[0] == {
+        "name": "tiny",
+        "location": f"{site.url}/bundles/tiny/",
+        "size": size,
+        "complete": True,
+    }
+    assert entries[1]["name"] == "Python"
+    assert opened.run("return await mlr.cache.size()") > size + 20_000_000
+    opened.run("await mlr.cache.clear('tiny')")
+    assert [entry["name"] for entry in opened.run("return await mlr.cache.list()")] == ["Python"]
+    opened.run("await mlr.cache.clear()")
+    assert opened.run("return await mlr.cache.size()") == 0
+    site.seen.clear()
+    assert opened.run(LOAD)["fromSnapshot"] is False
+    assert site.asked("/shards/") != []
+
+
+def test_a_flipped_bit_is_refused(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    wrong = tiny_shards[1]
+    site.flips[wrong] = [3 * CHUNK + 5, 3 * CHUNK + 5]
+    result = opened.run(LOAD)
+    assert result["error"] == "IntegrityError"
+    assert wrong in result["message"]
+    assert "chunk 3" in result["message"]
+    # what was right is kept, and the rest comes once the server is right
+    site.seen.clear()
+    assert opened.run(LOAD)["tokenIds"] == expected
+    assert [seen.range for seen in site.asked(wrong)] == [f"bytes={3 * CHUNK}-{SHARD_SIZE - 1}"]
+
+
+def test_a_bit_flipped_on_the_way_is_fetched_again(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    site.flips[tiny_shards[0]] = [CHUNK + 1]
+    assert opened.run(LOAD)["tokenIds"] == expected
+    ranges = [seen.range for seen in site.asked(tiny_shards[0])]
+    assert ranges == ["", f"bytes={CHUNK}-{2 * CHUNK - 1}"]
+
+
+def test_a_cut_connection_is_taken_up_again(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    site.cuts[tiny_shards[2]] = [2 * CHUNK + 100, CHUNK]
+    assert opened.run(LOAD)["tokenIds"] == expected
+    first, *later = (seen.range for seen in site.asked(tiny_shards[2]))
+    assert first == ""
+    assert len(later) == 2
+    assert all(int(asked.removeprefix("bytes=").split("-")[0]) > 0 for asked in later)
+
+
+def test_a_load_goes_on_where_the_last_one_broke(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    cut = tiny_shards[1]
+    site.cuts[cut] = [4 * CHUNK + 7, *[0] * 20]
+    result = opened.run(LOAD)
+    assert result["error"] == "FetchError"
+    assert cut in result["message"]
+    site.cuts.clear()
+    site.seen.clear()
+    assert opened.run(LOAD)["tokenIds"] == expected
+    assert [seen.range for seen in site.asked(cut)] == [f"bytes={4 * CHUNK}-{SHARD_SIZE - 1}"]
+    assert site.asked(tiny_shards[0]) == []
+
+
+def test_a_missing_shard(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    site.missing.add(tiny_shards[3])
+    result = opened.run(LOAD)
+    assert result["error"] == "FetchError"
+    assert tiny_shards[3] in result["message"]
+    assert "404" in result["message"]
+    site.missing.clear()
+    assert opened.run(LOAD)["tokenIds"] == expected
+
+
+def test_damaged_storage_is_fetched_again(
+    opened: Tab, site: Site, tiny_shards: list[str], expected: list[int]
+) -> None:
+    opened.run(LOAD)
+    name = tiny_shards[0].rpartition("/")[2]
+    opened.run(DAMAGE, {"folder": "shards", "name": name, "at": 5 * CHUNK})
+    site.seen.clear()
+    assert opened.run(LOAD)["tokenIds"] == expected
+    assert [seen.range for seen in site.asked("/shards/")] == [
+        f"bytes={5 * CHUNK}-{SHARD_SIZE - 1}"
+    ]
+    site.seen.clear()
+    assert opened.run(LOAD)["tokenIds"] == expected
+    assert site.asked("/shards/") == []
+
+
+def test_a_broken_snapshot_is_made_anew(opened: Tab, expected: list[int]) -> None:
+    opened.run(LOAD)
+    opened.run(DAMAGE, {"folder": "snapshots", "at": 1_000_000})
+    broken = opened.run(LOAD)
+    assert broken["tokenIds"] == expected
+    assert broken["fromSnapshot"] is False
+    assert opened.run(LOAD)["fromSnapshot"] is True
+
+
+def test_full_storage(
+    opened: Tab, site: Site, visitor: BrowserContext, expected: list[int]
+) -> None:
+    session = visitor.new_cdp_session(opened.page)
+    used = opened.run("return (await navigator.storage.estimate()).usage")
+    quota = {"origin": site.url, "quotaSize": used + 1_200_000}
+    session.send("Storage.overrideQuotaForOrigin", quota)
+    result = opened.run(LOAD)
+    session.send("Storage.overrideQuotaForOrigin", {"origin": site.url})
+    assert result["tokenIds"] == expected
+    assert "storage is full" in result["notices"][0]
+
+
+def test_two_tabs_load_at_once(opened: Tab, visitor: BrowserContext, expected: list[int]) -> None:
+    results = opened.run("return await Promise.all([0, 1].map(async () => {" + LOAD + "}))")
+    assert [result["tokenIds"] for result in results] == [expected, expected]
