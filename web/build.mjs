@@ -71,6 +71,7 @@ await build({
     style: "src/page/style.css",
     engine: "src/engine/worker.ts",
     thread: "src/kernel/thread.ts",
+    loader: "src/kernel/loader.ts",
   },
   outdir: STAGING,
   bundle: true,

@@ -1,13 +1,14 @@
 import { Kernel } from "../kernel/kernel";
+import { Helpers } from "../kernel/helpers";
 import { compileKernel, type KernelModule } from "../kernel/module";
-import { readVariant } from "../shards/read";
-import { ShardStore } from "../shards/store";
+import type { OnProgress } from "../kernel/weights";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
 
-const PROGRESS_MS = 60; // between two reports
-
-type OnProgress = (stage: "fetch" | "load", done: number, total: number) => void;
+const NOT_STORED = {
+  some: "The browser's storage is full: part of the model is downloaded again next time.",
+  none: "This browser keeps no files for this page, so the model is downloaded each time.",
+};
 
 /** What Python finds as the module `mlr_host`: `mlr.hosts.pyodide` is the other side. */
 export class PythonHost {
@@ -17,12 +18,19 @@ export class PythonHost {
   readonly deviceMemory = (navigator as { deviceMemory?: number }).deviceMemory ?? 0;
   /** What the user should know about how the model was loaded. */
   readonly notices: string[] = [];
-  readonly #base: URL;
-  #module: Promise<KernelModule> | undefined;
+  readonly #kernelModule: Promise<KernelModule>;
+  readonly #threads: Helpers;
+  readonly #loaders: Helpers;
 
-  /** `base` is the directory that the page's files are served from. */
-  constructor(base: URL) {
-    this.#base = base;
+  /**
+   * `base` is the directory that the page's files are served from; `threads` is how many are
+   * likely to be asked for. Everything that needs no model is begun at once.
+   */
+  constructor(base: URL, threads: number) {
+    this.#kernelModule = compileKernel(new URL("kernel/", base));
+    this.#kernelModule.catch(() => undefined); // `plan` reports it
+    this.#threads = new Helpers(new URL("thread.js", base), this.isolated ? threads - 1 : 0);
+    this.#loaders = new Helpers(new URL("loader.js", base), this.isolated ? 1 : 0);
   }
 
   /** The body of a URL, of at most `limit` bytes and one more. */
@@ -44,7 +52,7 @@ export class PythonHost {
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
   async plan(descriptor: Uint8Array, contextLength: number, threads: number): Promise<number[]> {
-    return Kernel.plan(await this.#kernelModule(), descriptor, contextLength, threads);
+    return Kernel.plan(await this.#kernelModule, descriptor, contextLength, threads);
   }
 
   /** A kernel with the variant's weights in place. */
@@ -57,42 +65,17 @@ export class PythonHost {
     onProgress: OnProgress,
   ): Promise<Kernel> {
     const spec = JSON.parse(specification) as VariantSpec;
-    const [module, store] = await Promise.all([this.#kernelModule(), ShardStore.open()]);
-    const script = new URL("thread.js", this.#base);
-    const kernel = await Kernel.open(module, script, descriptor, contextLength, threads, totalBytes);
+    const module = await this.#kernelModule;
+    const kernel = Kernel.open(module, descriptor, contextLength, threads, totalBytes);
     try {
-      const fetched = throttle(onProgress, "fetch");
-      const loaded = throttle(onProgress, "load");
-      for await (const { offset, bytes } of readVariant(spec, store, fetched)) {
-        kernel.feed(offset, bytes);
-        loaded(offset + bytes.length, spec.size);
-      }
-      kernel.ready();
+      const stored = await kernel.load(spec, this.#threads, this.#loaders, onProgress);
+      if (stored !== "all") this.notices.push(NOT_STORED[stored]);
     } catch (error) {
       kernel.close();
       throw error;
-    }
-    if (store === null) {
-      this.notices.push("This browser keeps no files for this page, so the model is downloaded each time.");
-    } else if (store.full) {
-      this.notices.push("The browser's storage is full: part of the model is downloaded again next time.");
+    } finally {
+      this.#threads.close();
     }
     return kernel;
   }
-
-  #kernelModule(): Promise<KernelModule> {
-    this.#module ??= compileKernel(new URL("kernel/", this.#base));
-    return this.#module;
-  }
-}
-
-/** Report at most every `PROGRESS_MS`, and the end. */
-function throttle(onProgress: OnProgress, stage: "fetch" | "load"): (done: number, total: number) => void {
-  let last = 0;
-  return (done, total) => {
-    const now = performance.now();
-    if (now - last < PROGRESS_MS && done < total) return;
-    last = now;
-    onProgress(stage, done, total);
-  };
 }

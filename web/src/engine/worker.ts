@@ -23,6 +23,8 @@ interface Session {
 /** How a session's answer begins: `mlr.session` turns exceptions into data. */
 type Answer = { value: unknown } | { error: { name: string; message: string } };
 
+const MAX_DEFAULT_THREADS = 8; // as in `mlr.hosts.pyodide`
+
 let session: Session | undefined;
 
 const reply = (message: Reply) => {
@@ -75,7 +77,7 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
 
 async function load(request: Extract<Request, { type: "load" }>): Promise<unknown> {
   const base = new URL(".", import.meta.url);
-  const host = new PythonHost(base);
+  const host = new PythonHost(base, likelyThreads(request.options.threads));
   report("start", 0, 1);
   const { pyodide, fromSnapshot } = await Promise.race([startPython(base), strayFailure()]);
   report("start", 1, 1);
@@ -96,6 +98,11 @@ function strayFailure(): Promise<never> {
       reject(new MlrError("EngineError", `Python did not start: ${messageOf(event.reason)}; try again`));
     });
   });
+}
+
+/** How many threads Python is going to ask for, as far as can be told before. */
+function likelyThreads(asked: number | undefined): number {
+  return Math.max(1, Math.min(asked ?? navigator.hardwareConcurrency, MAX_DEFAULT_THREADS));
 }
 
 function unwrap(answer: string): unknown {

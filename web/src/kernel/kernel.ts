@@ -1,33 +1,29 @@
 import { MlrError, messageOf } from "../shared/errors";
+import type { VariantSpec } from "../shards/variant";
+import { check, Feeder, guarded } from "./feeder";
+import type { Helpers } from "./helpers";
 import { instantiate, type KernelExports, type KernelModule } from "./module";
-import { startThreads } from "./threads";
+import { startThread } from "./threads";
+import { loadWeights, loadWeightsInWorker, type OnProgress, type Stored } from "./weights";
 
 const PAGE = 65536;
 const PLANNER_PAGES = 64; // enough for the module's own data
 const ABI_VERSION = 1;
 
-/** A kernel function answered with a negative number; Python has a sentence for each. */
-export class KernelError extends Error {
-  override readonly name = "KernelError";
-
-  constructor(
-    readonly code: number,
-    readonly asked: string,
-  ) {
-    super(`${asked} answered ${code}`);
-  }
-}
-
 /** A kernel's memory with instance 0 on it, and workers with further instances. */
 export class Kernel {
   readonly detail: string;
+  readonly #module: WebAssembly.Module;
   readonly #memory: WebAssembly.Memory;
   readonly #bytes: Uint8Array;
   readonly #exports: KernelExports;
-  #workers: Worker[] = [];
+  readonly #threads: number;
+  readonly #workers: Worker[] = [];
   #closed = false;
 
   private constructor(module: KernelModule, pages: number, threads: number) {
+    this.#module = module.module;
+    this.#threads = threads;
     this.#memory = reserve(pages);
     this.#bytes = new Uint8Array(this.#memory.buffer);
     this.#exports = instantiate(module.module, this.#memory);
@@ -45,18 +41,16 @@ export class Kernel {
     return [0, 1, 2, 3].map((kind) => planner.#exports.mlr_bytes(kind));
   }
 
-  /** A kernel with its memory laid out and its threads waiting, ready to be fed. */
-  static async open(
+  /** A kernel with its memory laid out, ready for `load`. */
+  static open(
     module: KernelModule,
-    threadScript: URL,
     descriptor: Uint8Array,
     contextLength: number,
     threads: number,
     totalBytes: number,
-  ): Promise<Kernel> {
+  ): Kernel {
     const kernel = new Kernel(module, Math.ceil(totalBytes / PAGE), threads);
     kernel.#layOut(descriptor, contextLength, threads);
-    kernel.#workers = await startThreads(threadScript, module.module, kernel.#memory, threads);
     return kernel;
   }
 
@@ -71,22 +65,27 @@ export class Kernel {
     );
   }
 
-  /** Take bytes of the variant's file that begin at `offset`; calls come in file order. */
-  feed(offset: number, bytes: Uint8Array): void {
-    const [staging, room] = [this.#exports.mlr_staging() >>> 0, this.#exports.mlr_staging_size()];
-    for (let start = 0; start < bytes.length; start += room) {
-      const part = bytes.subarray(start, start + room);
-      this.write(staging, part);
-      check(
-        this.#guard("mlr_feed", () => this.#exports.mlr_feed(offset + start, part.length)),
-        `mlr_feed(${offset + start}, ${part.length})`,
-      );
+  /**
+   * Put a variant's weights in place and start the threads; then the model can be evaluated. Where
+   * memory can be shared with workers, one of them loads, and this thread is free meanwhile.
+   */
+  async load(spec: VariantSpec, threads: Helpers, loaders: Helpers, onProgress: OnProgress): Promise<Stored> {
+    const [module, memory] = [this.#module, this.#memory];
+    const weights = self.crossOriginIsolated
+      ? loadWeightsInWorker(loaders.take(), { spec, module, memory }, onProgress)
+      : loadWeights(spec, new Feeder(this.#exports, memory), onProgress);
+    const started: Promise<void>[] = [];
+    for (let index = 1; index < this.#threads; index++) {
+      const helper = threads.take();
+      this.#workers.push(helper.worker);
+      started.push(startThread(helper, { module, memory, index }));
     }
-  }
-
-  /** After the last byte: the model can be evaluated. */
-  ready(): void {
-    check(this.#guard("mlr_ready", () => this.#exports.mlr_ready()), "mlr_ready()");
+    const [stored] = await Promise.all([weights, ...started]);
+    check(
+      guarded(this.#exports, "mlr_ready", () => this.#exports.mlr_ready()),
+      "mlr_ready()",
+    );
+    return stored;
   }
 
   /** Call an export of instance 0 by its name. */
@@ -95,7 +94,7 @@ export class Kernel {
       name
     ];
     if (this.#closed || !exported) throw new MlrError("EngineError", `${name}: the model is closed; load it again`);
-    return this.#guard(name, () => exported(...values)) ?? 0;
+    return guarded(this.#exports, name, () => exported(...values)) ?? 0;
   }
 
   /** Copy bytes into memory. */
@@ -125,22 +124,6 @@ export class Kernel {
       throw new MlrError("EngineError", `${size} bytes at ${address} lie outside the kernel's memory`);
     }
   }
-
-  /** A trap leaves this instance unusable; the other threads must not wait for it for ever. */
-  #guard<T>(name: string, run: () => T): T {
-    try {
-      return run();
-    } catch (error) {
-      this.#exports.mlr_abort();
-      throw new MlrError("EngineError", `${name} failed in the kernel: ${messageOf(error)}; load the model again`, {
-        cause: error,
-      });
-    }
-  }
-}
-
-function check(code: number, asked: string): void {
-  if (code < 0) throw new KernelError(code, asked);
 }
 
 function reserve(pages: number): WebAssembly.Memory {
