@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,19 @@ DATA = {
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built from the tree with the tools that are installed."""
-    out = tmp_path_factory.mktemp("wheel")
+def build_wheel(out: Path) -> Path:
+    """Build the wheel from the tree, with the tools that are installed."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=240)
     (path,) = out.glob("mlr-*.whl")
-    return zipfile.ZipFile(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """The wheel."""
+    with zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))) as wheel:
+        yield wheel
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +116,8 @@ def test_wheel_holds_the_page(wheel: zipfile.ZipFile, page: list[Path]) -> None:
     names = {name for name in wheel.namelist() if name.startswith("mlr/server/page/")}
     assert names == {f"mlr/server/page/{path.relative_to(PAGE).as_posix()}" for path in page}
     assert not [name for name in names if name.endswith((".map", ".ts", ".tmp"))]
+
+
+def test_the_same_tree_gives_the_same_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    assert wheel.filename is not None
+    assert build_wheel(tmp_path).read_bytes() == Path(wheel.filename).read_bytes()
