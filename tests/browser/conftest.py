@@ -93,9 +93,13 @@ def served_demo(built_page: Path, demo_bundle: Path) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """Chromium, headless."""
+    """Chromium, headless.
+
+    Not kept for longer than a file's tests: while it runs, Playwright has an event loop in this
+    thread, and tests elsewhere that run one of their own could not.
+    """
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

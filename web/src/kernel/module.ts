@@ -30,7 +30,7 @@ export async function compileKernel(base: URL): Promise<KernelModule> {
   if (WebAssembly.validate(simd)) return { build: "simd", module: await WebAssembly.compile(simd) };
   throw new MlrError(
     "EngineError",
-    "this browser has no WebAssembly SIMD and shared memory; use Chrome 91, Firefox 89, Safari 16.4 or newer",
+    "this browser has no WebAssembly SIMD with shared memory: use a current Chrome, Edge, Firefox or Safari",
   );
 }
 
