@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlr import hosts
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
+from mlr.errors import RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
 from mlr.hosts.base import Host, ProgressCallback
 from mlr.tokenizer import Tokenizer, load_tokenizer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mlr.bundle.reader import Bundle
 
 __all__ = ["Model", "ModelInfo", "SyncModel", "load", "load_sync"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,6 @@ class Model:
         try:
             checked = GenerationOptions.create(**options)
         except TypeError as error:
-            from mlr.errors import RequestError
-
             raise RequestError(f"unknown generation option: {error}") from None
         ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         return TokenStream(
@@ -258,7 +259,7 @@ class SyncModel:
 
     def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Generate a whole completion; see `Model.generate`."""
-        return self._runner.run(self._model.generate(prompt, **options))
+        return _block(self._runner, self._model.generate(prompt, **options))
 
     def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
         """Generate token by token; see `Model.stream`."""
@@ -268,7 +269,7 @@ class SyncModel:
         """Free the engine and end the event loop. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._runner.run(self._model.close())
+            _block(self._runner, self._model.close())
             self._runner.close()
 
     def __enter__(self) -> SyncModel:
@@ -291,7 +292,7 @@ class SyncTokenStream(Iterator[Token]):
 
     def __next__(self) -> Token:
         try:
-            return self._runner.run(self._next())
+            return _block(self._runner, self._next())
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -300,7 +301,7 @@ class SyncTokenStream(Iterator[Token]):
 
     def close(self) -> None:
         """Stop generating."""
-        self._runner.run(self._tokens.aclose())
+        _block(self._runner, self._tokens.aclose())
 
     @property
     def completion(self) -> Completion | None:
@@ -308,11 +309,27 @@ class SyncTokenStream(Iterator[Token]):
         return self._tokens.completion
 
 
+def _block(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; refuse where an event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return runner.run(coroutine)
+    coroutine.close()
+    raise RequestError(
+        "the blocking calls cannot be used inside a running event loop: "
+        "use `await mlr.load(...)` and the methods of the model it gives"
+    )
+
+
 def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
-    """Load a bundle and return its blocking face; takes what `load` takes."""
+    """Load a bundle and return its blocking face; takes what `load` takes.
+
+    Raises `RequestError` inside a running event loop.
+    """
     runner = asyncio.Runner()
     try:
-        return SyncModel(runner, runner.run(load(location, **options)))
+        return SyncModel(runner, _block(runner, load(location, **options)))
     except BaseException:
         runner.close()
         raise

@@ -80,6 +80,20 @@ def test_a_closed_model_says_so(tiny_bundle: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_blocking_face_refuses_a_running_loop(tiny_bundle: Path) -> None:
+    model = mlr.load_sync(tiny_bundle)
+
+    async def run() -> None:
+        with pytest.raises(RequestError, match="running event loop"):
+            mlr.load_sync(tiny_bundle)
+        with pytest.raises(RequestError, match="running event loop"):
+            model.generate("hello")
+
+    asyncio.run(run())
+    assert model.generate("hello", max_tokens=1).token_ids
+    model.close()
+
+
 def test_progress_reaches_the_end(tiny_bundle: Path) -> None:
     seen: list[mlr.LoadProgress] = []
     mlr.load_sync(tiny_bundle, on_progress=seen.append).close()
