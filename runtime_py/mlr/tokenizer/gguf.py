@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.added_tokens import LongestFirst
-from mlr.tokenizer.decoders import BytesDecoder
-from mlr.tokenizer.models.sentencepiece import SPACE, SentencePieceBPE
+from mlr.tokenizer.byte_level import byte_values
+from mlr.tokenizer.charsmap import MAX_SIZE, Charsmap
+from mlr.tokenizer.decoders import BytesDecoder, byte_level_bytes
+from mlr.tokenizer.gguf_fields import PREFIX, GgufFields, TokenType
+from mlr.tokenizer.gguf_patterns import PRE_TOKENIZERS, PreTokenizerKind
+from mlr.tokenizer.gguf_text import UnigramNormalizer, bert_words
+from mlr.tokenizer.models.bpe import BPE, BPEOptions, Merges
+from mlr.tokenizer.models.sentencepiece import SPACE, SentencePieceBPE, safe_boundaries
+from mlr.tokenizer.models.unigram import Unigram, UnigramOptions
+from mlr.tokenizer.models.wordpiece import WordPiece
+from mlr.tokenizer.normalizers import Normalizer
+from mlr.tokenizer.patterns import Pattern
 from mlr.tokenizer.post_processors import Surround
-from mlr.tokenizer.special import END_TOKENS, HIDDEN_FROM_END
-from mlr.tokenizer.tokenizer import SpecialTokens, Tokenizer
-from mlr.tokenizer.vocabulary import Vocabulary, byte_token_value, byte_tokens
+from mlr.tokenizer.pre_tokenizers import ByteLevel, PreTokenizer, Sequential, Split, WordFunction
+from mlr.tokenizer.tokenizer import Model, SpecialTokens, Tokenizer
+from mlr.tokenizer.vocabulary import byte_tokens
 
 __all__ = ["from_gguf"]
-
-_PREFIX = "tokenizer.ggml."
-
-
-class TokenType(IntEnum):
-    UNDEFINED = 0
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -37,214 +33,229 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     TokenizerError when the metadata is inconsistent, or names a kind of tokenizer or a
     pre-tokenizer that is not supported.
     """
-    fields = _Fields(metadata)
-    kind = fields.text("model")
-    if kind == "llama":
-        return _sentencepiece(fields)
-    raise TokenizerError(
-        f"tokenizer.ggml.model is {kind!r}, which is not supported; supported: llama"
+    builders: dict[str, Callable[[Mapping[str, Any]], Tokenizer]] = {
+        "bert": _wordpiece,
+        "gemma4": _whole_text_bpe,
+        "gpt2": _byte_level_bpe,
+        "llama": _sentencepiece,
+        "t5": _unigram,
+    }
+    kind = metadata.get(PREFIX + "model")
+    if kind not in builders:
+        what = "is missing" if kind is None else f"is {kind!r}, which is not supported"
+        raise TokenizerError(f"{PREFIX}model {what}; supported: {', '.join(builders)}")
+    return builders[kind](metadata)
+
+
+def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
+    fields = GgufFields(metadata, {"unk": 0, "bos": 1, "eos": 2})
+    prefix = " " if fields.flag("add_space_prefix", True) else ""
+    return _assemble(
+        fields,
+        normalizer=lambda text: (prefix + text).replace(" ", SPACE),
+        model=SentencePieceBPE(
+            fields.vocabulary,
+            fields.scores(),
+            byte_tokens(fields.vocabulary),
+            fields.special["unk"],
+        ),
+        surround=_surround(fields, bos=True, eos=False),
+        decoder=BytesDecoder(_spaced_bytes(fields), drop_space=bool(prefix)),
     )
 
 
-def _sentencepiece(fields: _Fields) -> Tokenizer:
-    vocabulary = fields.vocabulary()
-    types = fields.types(vocabulary)
-    ends = _end_tokens(fields, vocabulary, types)
-    special = fields.special(len(vocabulary), {"bos": 1, "eos": 2, "unk": 0})
-    prefix = fields.flag("add_space_prefix", True)
-    values = _byte_values(vocabulary, types)
-    tokens = vocabulary.tokens
+def _byte_level_bpe(metadata: Mapping[str, Any]) -> Tokenizer:
+    fields = GgufFields(metadata, {})
+    kind = _pre_tokenizer_kind(fields)
+    splits = [Split(Pattern(pattern), "Isolated") for pattern in kind.patterns]
+    options = BPEOptions(ignore_merges=kind.ignore_merges, keep_unknown=True)
+    return _assemble(
+        fields,
+        pre_tokenizer=Sequential([*splits, ByteLevel(add_prefix_space=False, use_regex=False)]),
+        model=BPE(fields.vocabulary, _merges(fields), options),
+        surround=_surround(fields, bos=kind.add_bos, eos=False),
+        decoder=BytesDecoder(_byte_level_bytes(fields)),
+    )
+
+
+def _pre_tokenizer_kind(fields: GgufFields) -> PreTokenizerKind:
+    name = fields.text("pre", "default")
+    if name not in PRE_TOKENIZERS:
+        raise TokenizerError(
+            f"{PREFIX}pre is {name!r}, which is not supported; "
+            f"supported: {', '.join(sorted(PRE_TOKENIZERS))}"
+        )
+    return PRE_TOKENIZERS[name]
+
+
+def _merges(fields: GgufFields) -> Merges:
+    return Merges.read(fields.get("merges"), fields.vocabulary, "", PREFIX + "merges", first=True)
+
+
+def _whole_text_bpe(metadata: Mapping[str, Any]) -> Tokenizer:
+    """SentencePiece's way with a list of merges: spaces are `▁`, unknown characters are bytes."""
+    fields = GgufFields(metadata, {})
+    options = BPEOptions(byte_fallback=True, keep_unknown=True)
+    return _assemble(
+        fields,
+        normalizer=lambda text: text.replace(" ", SPACE),
+        pre_tokenizer=Split(Pattern(r"[^\n]+|\n+"), "Isolated"),
+        model=BPE(fields.vocabulary, _merges(fields), options),
+        surround=_surround(fields, bos=True, eos=False),
+        decoder=BytesDecoder(_spaced_bytes(fields)),
+    )
+
+
+def _wordpiece(metadata: Mapping[str, Any]) -> Tokenizer:
+    fields = GgufFields(metadata, {"bos": 101, "unk": 100, "sep": 102, "pad": 0})
+    lowercase = fields.flag("normalizer.lowercase", True)
+    strip_accents = fields.flag("normalizer.strip_accents", lowercase)
+    why = "WordPiece needs it"
+    around = Surround([fields.required("bos", why)], [fields.required("sep", why)])
+    return _assemble(
+        fields,
+        pre_tokenizer=WordFunction(
+            lambda text: bert_words(text, lowercase=lowercase, strip_accents=strip_accents)
+        ),
+        model=WordPiece(fields.vocabulary, fields.required("unk", why), "", None),
+        surround=around,
+        decoder=BytesDecoder(_spaced_bytes(fields), drop_space=True),
+    )
+
+
+def _unigram(metadata: Mapping[str, Any]) -> Tokenizer:
+    fields = GgufFields(metadata, {"eos": 1, "unk": 2, "pad": 0})
+    tokens, types = fields.vocabulary.tokens, fields.types
+    scores = {
+        tokens[token_id]: 0.0 if types[token_id] == TokenType.USER_DEFINED else float(score)
+        for token_id, score in enumerate(fields.scores())
+        if types[token_id] in (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
+    }
+    scores.pop("", None)
+    normal = [scores[tokens[i]] for i in fields.with_type(TokenType.NORMAL) if tokens[i]]
+    prefix = fields.flag("add_space_prefix", False)
+    options = UnigramOptions(
+        unk_id=fields.required("unk", "Unigram needs it"),
+        min_score=min(normal, default=0.0),
+        look_up_unknown=False,
+    )
+    boundaries = safe_boundaries(fields.vocabulary) if _sums_exactly(scores) else None
+    return _assemble(
+        fields,
+        normalizer=UnigramNormalizer(
+            _charsmap(fields),
+            [tokens[i] for i in fields.with_type(TokenType.USER_DEFINED)],
+            add_prefix=prefix,
+            merge_spaces=fields.flag("remove_extra_whitespaces", False),
+        ),
+        pre_tokenizer=None if boundaries is None else WordFunction(boundaries.split),
+        model=Unigram(fields.vocabulary, scores, options),
+        surround=_surround(fields, bos=False, eos=True),
+        decoder=BytesDecoder(_spaced_bytes(fields), drop_space=prefix),
+    )
+
+
+def _sums_exactly(scores: Mapping[str, float]) -> bool:
+    """Whether sums of scores have no rounding, so that a text may be scored in parts.
+
+    Scores are 32-bit floating-point numbers: as multiples of 2^-24 below 2^8, a sum of two
+    million of them still fits into the 53 bits of a double.
+    """
+    return SPACE in scores and all(
+        abs(score) < 256 and (score * 0x1000000).is_integer() for score in scores.values()
+    )
+
+
+def _charsmap(fields: GgufFields) -> Charsmap | None:
+    values = fields.get("precompiled_charsmap")
+    if values is None or values == []:
+        return None
+    where = PREFIX + "precompiled_charsmap"
+    if not isinstance(values, (list, tuple, bytes)) or len(values) > MAX_SIZE:
+        raise TokenizerError(f"{where} must be a list of at most {MAX_SIZE} bytes")
+    try:
+        # The format has signed and unsigned bytes.
+        return Charsmap(bytes([value & 0xFF for value in values]), where)
+    except TypeError:
+        raise TokenizerError(f"{where} must be a list of bytes") from None
+
+
+_SHOWN_AS_IS = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
+
+
+def _spaced_bytes(fields: GgufFields) -> Callable[[int], bytes]:
+    """The bytes of a token where `▁` is a space and byte tokens are bytes."""
+    tokens, types, values = fields.vocabulary.tokens, fields.types, fields.byte_values
 
     def token_bytes(token_id: int) -> bytes:
-        value = values.get(token_id)
-        if value is not None:
-            return bytes((value,))
+        kind = types[token_id]
+        if kind == TokenType.NORMAL:
+            return tokens[token_id].replace(SPACE, " ").encode()
+        if kind == TokenType.BYTE:
+            return bytes((values[token_id],))
+        return tokens[token_id].encode() if kind in _SHOWN_AS_IS else b""
+
+    return token_bytes
+
+
+def _byte_level_bytes(fields: GgufFields) -> Callable[[int], bytes]:
+    """The bytes of a token in GPT-2's alphabet."""
+    tokens, types, values = fields.vocabulary.tokens, fields.types, fields.byte_values
+    alphabet = byte_values()
+
+    def token_bytes(token_id: int) -> bytes:
+        kind = types[token_id]
         text = tokens[token_id]
-        if types[token_id] == TokenType.NORMAL:
-            text = text.replace(SPACE, " ")
-        elif types[token_id] in (TokenType.UNUSED, TokenType.UNDEFINED):
-            text = ""
-        return text.encode()
+        if kind == TokenType.NORMAL:
+            try:
+                return bytes([alphabet[character] for character in text])
+            except KeyError:
+                return b"".join(map(byte_level_bytes, text))
+        if kind == TokenType.BYTE:
+            return bytes((values[token_id],))
+        return text.encode() if kind in _SHOWN_AS_IS else b""
 
-    def normalize(text: str) -> str:
-        return (f" {text}" if prefix else text).replace(" ", SPACE)
+    return token_bytes
 
+
+def _surround(fields: GgufFields, *, bos: bool, eos: bool) -> Surround | None:
+    before: list[int] = []
+    after: list[int] = []
+    if fields.flag("add_bos_token", bos):
+        before.append(fields.required("bos", f"{PREFIX}add_bos_token is set"))
+    if fields.flag("add_eos_token", eos):
+        after.append(fields.required("eos", f"{PREFIX}add_eos_token is set"))
+    return Surround(before, after) if before or after else None
+
+
+def _assemble(
+    fields: GgufFields,
+    *,
+    model: Model,
+    surround: Surround | None,
+    decoder: BytesDecoder,
+    normalizer: Normalizer | None = None,
+    pre_tokenizer: PreTokenizer | None = None,
+) -> Tokenizer:
+    tokens, types = fields.vocabulary.tokens, fields.types
+    cut_out = fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
+    control = [i for i in cut_out if types[i] != TokenType.USER_DEFINED]
+    added = {tokens[token_id]: token_id for token_id in cut_out if tokens[token_id]}
+    special = fields.special
     return Tokenizer(
-        vocabulary=vocabulary,
-        added_tokens=_added_tokens(vocabulary, types),
-        normalizer=normalize,
-        pre_tokenizer=None,
-        model=SentencePieceBPE(
-            vocabulary, fields.scores(len(vocabulary)), byte_tokens(vocabulary), special["unk"]
-        ),
-        post_processor=_surround(fields, special, bos=True, eos=False),
-        decoder=BytesDecoder(token_bytes, drop_space=prefix),
+        vocabulary=fields.vocabulary,
+        added_tokens=LongestFirst(added, frozenset(tokens[i] for i in control)),
+        normalizer=normalizer,
+        pre_tokenizer=pre_tokenizer,
+        model=model,
+        post_processor=surround,
+        decoder=decoder,
         special=SpecialTokens(
             bos=special["bos"],
             eos=special["eos"],
             unk=special["unk"],
             pad=special["pad"],
-            ends=frozenset(ends | {i for i in (special["eos"], special["eot"]) if i is not None}),
-            hidden=_hidden(types),
+            ends=fields.ends,
+            hidden=frozenset(control),
         ),
     )
-
-
-class _Fields:
-    """Typed, checked access to the metadata."""
-
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self._metadata = metadata
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self._metadata.get(_PREFIX + name, default)
-        if not isinstance(value, str):
-            raise TokenizerError(
-                f"{_PREFIX}{name} is missing or not text: the file holds no usable tokenizer"
-            )
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self._metadata.get(_PREFIX + name, default)
-        if not isinstance(value, bool):
-            raise TokenizerError(f"{_PREFIX}{name} must be true or false, not {value!r}")
-        return value
-
-    def token_id(self, name: str, size: int, default: int | None = None) -> int | None:
-        """An id from the metadata. A default outside the vocabulary does not count."""
-        key = _PREFIX + name
-        if key not in self._metadata:
-            return default if default is not None and default < size else None
-        value = self._metadata[key]
-        if type(value) is not int or not 0 <= value < size:
-            # 0xFFFFFFFF is how some converters write "there is none".
-            if value in (-1, 0xFFFFFFFF):
-                return None
-            raise TokenizerError(f"{key} is {value!r}; the vocabulary has ids 0 to {size - 1}")
-        return value
-
-    def special(self, size: int, defaults: Mapping[str, int]) -> dict[str, int | None]:
-        names = {
-            "bos": "bos_token_id",
-            "eos": "eos_token_id",
-            "unk": "unknown_token_id",
-            "sep": "seperator_token_id",  # spelled so in the format
-            "pad": "padding_token_id",
-            "eot": "eot_token_id",
-            "eom": "eom_token_id",
-        }
-        return {
-            short: self.token_id(name, size, defaults.get(short)) for short, name in names.items()
-        }
-
-    def vocabulary(self) -> Vocabulary:
-        return Vocabulary.from_list(self._metadata.get(_PREFIX + "tokens"), _PREFIX + "tokens")
-
-    def types(self, vocabulary: Vocabulary) -> list[int]:
-        """The type of every token (see `TokenType`); NORMAL for all when the file has none."""
-        size = len(vocabulary)
-        values = self._numbers("token_type", size)
-        if values is None:
-            return [TokenType.NORMAL] * size
-        if not set(values) <= set(TokenType):
-            unknown = sorted(set(values) - set(TokenType))[0]
-            raise TokenizerError(f"{_PREFIX}token_type: there is no token type {unknown!r}")
-        return [int(value) for value in values]
-
-    def scores(self, size: int) -> Sequence[float]:
-        values = self._numbers("scores", size)
-        if values is None:
-            return [0.0] * size
-        if not all(map(math.isfinite, values)):
-            raise TokenizerError(f"{_PREFIX}scores: every score must be a finite number")
-        return values
-
-    def _numbers(self, name: str, size: int) -> Sequence[float] | None:
-        values = self._metadata.get(_PREFIX + name)
-        if values is None:
-            return None
-        if not isinstance(values, Sequence) or isinstance(values, str):
-            raise TokenizerError(f"{_PREFIX}{name} must be a list of numbers")
-        if len(values) != size:
-            raise TokenizerError(
-                f"{_PREFIX}{name} has {len(values)} entries for {size} tokens; there must be one each"
-            )
-        if set(map(type, values)) - {int, float}:
-            raise TokenizerError(f"{_PREFIX}{name}: every entry must be a number")
-        return values
-
-
-def _byte_values(vocabulary: Vocabulary, types: Sequence[int]) -> dict[int, int]:
-    """The byte of every token of type BYTE."""
-    values: dict[int, int] = {}
-    if TokenType.BYTE not in types:
-        return values
-    for token_id, kind in enumerate(types):
-        if kind == TokenType.BYTE:
-            value = byte_token_value(vocabulary.tokens[token_id])
-            if value is None:
-                raise TokenizerError(
-                    f"{_PREFIX}tokens: token {token_id} is a byte token but spelled "
-                    f"{vocabulary.tokens[token_id]!r}; byte tokens go from '<0x00>' to '<0xFF>'"
-                )
-            values[token_id] = value
-    return values
-
-
-def _end_tokens(fields: _Fields, vocabulary: Vocabulary, types: list[int]) -> set[int]:
-    """Ids of the tokens that end a turn, known by their names; they count as control tokens
-    whatever type the file gives them, because converters often get it wrong."""
-    ends: set[int] = set()
-    for name in END_TOKENS:
-        token_id = vocabulary.ids.get(name)
-        if token_id is not None:
-            ends.add(token_id)
-            types[token_id] = TokenType.CONTROL
-    for others, name, kind in HIDDEN_FROM_END:
-        token_id = vocabulary.ids.get(name)
-        if token_id is not None and all(other in vocabulary.ids for other in others):
-            ends.discard(token_id)
-            types[token_id] = TokenType[kind]
-    return ends
-
-
-def _added_tokens(vocabulary: Vocabulary, types: Sequence[int]) -> LongestFirst:
-    tokens: dict[str, int] = {}
-    special: set[str] = set()
-    for token_id, kind in enumerate(types):
-        if kind in _CUT_OUT and vocabulary.tokens[token_id]:
-            text = vocabulary.tokens[token_id]
-            tokens[text] = token_id
-            if kind != TokenType.USER_DEFINED:
-                special.add(text)
-    return LongestFirst(tokens, frozenset(special))
-
-
-_CUT_OUT = frozenset({TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN})
-
-
-def _hidden(types: Sequence[int]) -> frozenset[int]:
-    return frozenset(
-        token_id
-        for token_id, kind in enumerate(types)
-        if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
-    )
-
-
-def _surround(
-    fields: _Fields, special: Mapping[str, int | None], *, bos: bool, eos: bool
-) -> Surround | None:
-    before: list[int] = []
-    after: list[int] = []
-    for flag, default, name, ids in (
-        ("add_bos_token", bos, "bos", before),
-        ("add_eos_token", eos, "eos", after),
-    ):
-        if fields.flag(flag, default):
-            token_id = special[name]
-            if token_id is None:
-                raise TokenizerError(
-                    f"{_PREFIX}{flag} is set, but there is no {_PREFIX}{name}_token_id"
-                )
-            ids.append(token_id)
-    return Surround(before, after) if before or after else None

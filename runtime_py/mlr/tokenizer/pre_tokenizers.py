@@ -6,7 +6,7 @@ them stands at the very beginning of the whole text, which some of them treat di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -23,6 +23,7 @@ __all__ = [
     "PreTokenizer",
     "Sequential",
     "Split",
+    "WordFunction",
     "bert_pre_tokenizer",
     "digits",
     "gpt2_pattern",
@@ -175,6 +176,16 @@ class Metaspace:
             else:
                 result.append(text)
         return result
+
+
+class WordFunction:
+    """Pieces by a function from text to words."""
+
+    def __init__(self, words: Callable[[str], Iterable[str]]) -> None:
+        self._words = words
+
+    def split(self, pieces: list[str], first: bool) -> list[str]:
+        return [word for piece in pieces for word in self._words(piece)]
 
 
 class FixedLength:

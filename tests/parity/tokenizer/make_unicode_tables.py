@@ -5,7 +5,8 @@ Run it with the version of `tokenizers` that the tests hold the code to:
     python tests/parity/tokenizer/make_unicode_tables.py
 
 Every property is read off the library by showing it every character, so that the tables agree
-with it whatever versions of Unicode its parts were built with. It needs `ruff` on the path, for the format.
+with it whatever versions of Unicode its parts were built with. It needs `ruff` on the path, for
+the format.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 OUTPUT = Path(__file__).parents[3] / "runtime_py/mlr/tokenizer/unicode_tables.py"
 CATEGORIES = (
-    "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cs"
-).split()
-SCRIPTS = "Han Hiragana Katakana Hangul Bopomofo Thai Latin Greek Cyrillic Arabic Hebrew".split()
+    *("Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps"),
+    *("Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cs"),
+)
+SCRIPTS = (
+    *("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Thai"),
+    *("Latin", "Greek", "Cyrillic", "Arabic", "Hebrew"),
+)
 CHARACTERS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 CHUNK = 20_000
 

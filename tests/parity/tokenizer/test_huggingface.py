@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from mlr.tokenizer import Tokenizer, from_huggingface
 
+from mlr.tokenizer import Tokenizer, from_huggingface
 from tests.parity.tokenizer.corpus import TEXTS
 from tests.parity.tokenizer.trained import NAMES, trained
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tests.parity.tokenizer.corpus import TRAINING
 from tokenizers import (
     AddedToken,
     Regex,
@@ -19,6 +18,8 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+from tests.parity.tokenizer.corpus import TRAINING
 
 __all__ = ["NAMES", "trained"]
 

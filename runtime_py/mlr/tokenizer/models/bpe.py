@@ -26,10 +26,19 @@ class Merges:
         self.separator = separator
 
     @classmethod
-    def read(cls, merges: object, vocabulary: Vocabulary, prefix: str, where: str) -> Merges:
+    def read(
+        cls,
+        merges: object,
+        vocabulary: Vocabulary,
+        prefix: str,
+        where: str,
+        *,
+        first: bool = False,
+    ) -> Merges:
         """From "left right" texts or [left, right] lists; every token must be in the vocabulary.
 
-        `prefix` marks tokens inside a word; a merge takes it off the right token.
+        `prefix` marks tokens inside a word; a merge takes it off the right token. Of a merge
+        that comes twice the last one counts, or the `first`.
         """
         if not isinstance(merges, (list, tuple)):
             raise TokenizerError(f"{where}: expected a list, found {type(merges).__name__}")
@@ -56,11 +65,12 @@ class Merges:
                 f"{where}: merge {index} needs the token {missing!r}, "
                 "which is not in the vocabulary"
             )
-        if kinds <= {str}:
-            return cls(dict(zip(merges, range(len(merges)), strict=True)), " ")
-        separator = _separator(vocabulary)
-        keys = map(separator.join, pairs)
-        return cls(dict(zip(keys, range(len(pairs)), strict=True)), separator)
+        separator = " " if kinds <= {str} else _separator(vocabulary)
+        keys = merges if kinds <= {str} else list(map(separator.join, pairs))
+        ranks = dict(zip(keys, range(len(keys)), strict=True))
+        if first and len(ranks) < len(keys):
+            ranks = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        return cls(ranks, separator)
 
 
 def _separator(vocabulary: Vocabulary) -> str:
@@ -74,7 +84,11 @@ def _separator(vocabulary: Vocabulary) -> str:
 
 @dataclass(frozen=True)
 class BPEOptions:
-    """The switches of tokenizer.json's BPE model."""
+    """The switches of tokenizer.json's BPE model.
+
+    `keep_unknown`: characters that are no token keep their neighbours apart while those merge,
+    and are only then left out or turned into bytes. Without it that happens before.
+    """
 
     unk_token: str | None = None
     continuing_subword_prefix: str = ""
@@ -82,6 +96,7 @@ class BPEOptions:
     fuse_unk: bool = False
     byte_fallback: bool = False
     ignore_merges: bool = False
+    keep_unknown: bool = False
 
 
 class BPE:
@@ -118,8 +133,21 @@ class BPE:
         ids = self._ids
         if self._options.ignore_merges and word in ids:
             return [ids[word]]
+        if self._options.keep_unknown:
+            symbols = merge(list(word), self._rank, self._join)
+            return [token_id for symbol in symbols for token_id in self._ids_of(symbol)]
         symbols = merge(self._symbols(word), self._rank, self._join)
         return [ids[symbol] for symbol in symbols]
+
+    def _ids_of(self, symbol: str) -> list[int]:
+        """The token, or the tokens of its bytes as far as there are any."""
+        token_id = self._ids.get(symbol)
+        if token_id is not None:
+            return [token_id]
+        if self._byte_ids is None:
+            return []
+        found = (self._byte_ids[value] for value in symbol.encode())
+        return [byte_id for byte_id in found if byte_id is not None]
 
     def _symbols(self, word: str) -> list[str]:
         """The tokens that the word starts as: its characters, where they are tokens."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from mlr.tokenizer.models.cache import WordCache
 from mlr.tokenizer.models.merging import merge
@@ -28,9 +29,7 @@ def safe_boundaries(vocabulary: Vocabulary) -> re.Pattern[str] | None:
     glue = {SPACE}
     for token in vocabulary.tokens:
         if token.rfind(SPACE) > 0:
-            glue.update(
-                before for before, after in zip(token, token[1:], strict=False) if after == SPACE
-            )
+            glue.update(before for before, after in pairwise(token) if after == SPACE)
     return re.compile(f"(?={SPACE})(?<![{re.escape(''.join(sorted(glue)))}])")
 
 
