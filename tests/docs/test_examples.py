@@ -1,8 +1,8 @@
 """Every example in the documentation is run, and prints what is written under it.
 
 `python` blocks are programs, `console` blocks are commands with their output, `html` blocks are
-pages. They run in a folder that has the demo model as `model.gguf` and its bundle as
-`bundles/gemma-3-270m`. In an output, `…` stands for anything.
+pages and `js` blocks the scripts of pages. They run in a folder that has the demo model as
+`model.gguf` and its bundle as `bundles/gemma-3-270m`. In an output, `…` stands for anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from _pytest.mark import ParameterSet
 from tests.docs.blocks import ROOT, Block, blocks_of, commands_of, documents
 
 BLOCKS = [block for path in documents() for block in blocks_of(path)]
-RUN_HERE = {"python", "console"}
+RUN = {"python", "console", "html", "js"}
 NOT_RUN = {"", "text"}  # pictures and outputs
 SERVE = "mlr serve bundles/gemma-3-270m"
 ADDRESS = "127.0.0.1:8000"  # in the documentation; the tests take a free port
@@ -95,8 +95,8 @@ def check_output(shown: str, printed: str) -> None:
 
 def test_every_block_is_run_by_a_test() -> None:
     languages = {block.language for block in BLOCKS}
-    assert languages <= RUN_HERE | NOT_RUN | {"html"}
-    assert languages >= RUN_HERE
+    assert languages <= RUN | NOT_RUN
+    assert languages >= {"python", "console", "html"}
 
 
 @pytest.mark.parametrize("block", blocks_in("python"))
@@ -144,21 +144,28 @@ def test_console(
             check_output(shown, run.stdout)
 
 
-@pytest.mark.parametrize("block", blocks_in("html"))
-def test_html(block: Block, address: str, chromium: str) -> None:
+@pytest.mark.parametrize("block", [*blocks_in("html"), *blocks_in("js")])
+def test_page(block: Block, address: str, chromium: str) -> None:
     """The page is put at an address of the server's own, with the headers that it gives."""
     from playwright.sync_api import expect, sync_playwright
 
-    assert block.output is not None
+    script = f'<script type="module">{block.code}\ndocument.title = "done";</script>'
     headers = {
         "Content-Type": "text/html",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Embedder-Policy": "require-corp",
     }
+    body = f"<!doctype html><body>{script}" if block.language == "js" else block.code
+    complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page()
-        page.route("**/example.html", lambda route: route.fulfill(body=block.code, headers=headers))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.route("**/example.html", lambda route: route.fulfill(body=body, headers=headers))
         page.goto(f"http://{address}/example.html")
-        expect(page.locator("body")).to_have_text(block.output.strip(), timeout=120_000)
+        if block.language == "js":
+            expect(page).to_have_title("done", timeout=120_000)
+        if block.output is not None:
+            expect(page.locator("body")).to_have_text(block.output.strip(), timeout=120_000)
         browser.close()
+    assert not complaints
