@@ -37,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mlr"):
             raise
-        raise MissingDependencyError(error.name, "server", "mlr serve") from None
+        raise MissingDependencyError(error.name.partition(".")[0], "server", "mlr serve") from None
     return run(
         args.bundles,
         host=args.host,
