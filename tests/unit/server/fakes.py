@@ -156,7 +156,7 @@ class LiveServer:
         return httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> None:
+def wait_until(condition: Any, seconds: float = 10.0) -> None:
     """Wait for something that happens in another thread."""
     end = time.monotonic() + seconds
     while not condition():

