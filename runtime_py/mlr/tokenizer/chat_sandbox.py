@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import Template, Undefined, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
@@ -253,6 +254,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(obj, str) and attr not in _TEXT_METHODS:
             return False
         return super().is_safe_attribute(obj, attr, value)
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """An error at once, not only when the value is used."""
+        raise SecurityError(f"{attribute!r} of a {type(obj).__name__} must not be used")
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """No formatting with widths by `str.format`: it is not among the text methods."""

@@ -41,7 +41,7 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         "t5": _unigram,
     }
     kind = metadata.get(PREFIX + "model")
-    if kind not in builders:
+    if not isinstance(kind, str) or kind not in builders:
         what = "is missing" if kind is None else f"is {kind!r}, which is not supported"
         raise TokenizerError(f"{PREFIX}model {what}; supported: {', '.join(builders)}")
     return builders[kind](metadata)

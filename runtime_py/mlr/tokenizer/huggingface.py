@@ -81,7 +81,7 @@ def _model(fields: Fields) -> _ModelParts:
         # Old files name no type; what they hold tells.
         kind = "BPE" if "merges" in fields.value else "WordPiece"
     readers = {"BPE": _bpe, "Unigram": _unigram, "WordLevel": _wordlevel, "WordPiece": _wordpiece}
-    if kind not in readers:
+    if not isinstance(kind, str) or kind not in readers:
         raise TokenizerError(
             f"{fields.where}: the model {kind!r} is not supported; "
             f"supported: {', '.join(sorted(readers))}"

@@ -123,14 +123,19 @@ def _write_character(point: int) -> str:
     return f"\\U{point:08x}"
 
 
-def _shorthand(letter: str) -> Ranges | None:
+# Oniguruma counts these (²³¹¼½¾) as word characters in `\\w`, but not in `[\\w]`.
+_LATIN1_NUMBERS: Ranges = ((0xB2, 0xB3), (0xB9, 0xB9), (0xBC, 0xBE))
+
+
+def _shorthand(letter: str, in_class: bool) -> Ranges | None:
     """The set that an escape like `\\s` stands for."""
     if letter == "s":
         return character_set("WHITESPACE")
     if letter == "d":
         return category("Nd")
     if letter == "w":
-        return character_set("REGEX_WORD")
+        word = character_set("REGEX_WORD")
+        return intersection(word, complement(_LATIN1_NUMBERS)) if in_class else word
     return ((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)) if letter == "h" else None
 
 
@@ -151,15 +156,16 @@ class _Parser:
         self._source = source
         self._position = 0
         self._out: list[str | Ranges] = []
-        # For every open group, how many brackets its end closes.
-        self._open = [0]
+        # For every open group: how many brackets its end closes, and where it begins in `_out`.
+        self._open = [[0, 0]]
+        self._last = 0  # where the item that a quantifier applies to begins in `_out`
 
     def parse(self) -> list[str | Ranges]:
         while self._position < len(self._source):
             self._item()
         if len(self._open) != 1:
             raise self._problem("a group is not closed")
-        self._out.append(")" * self._open[0])
+        self._out.append(")" * self._open[0][0])
         return self._out
 
     def _problem(self, what: str) -> TokenizerError:
@@ -170,6 +176,8 @@ class _Parser:
     def _item(self) -> None:
         source, out = self._source, self._out
         character = source[self._position]
+        if character not in "*+?{":
+            self._last = len(out)
         if character == "\\":
             self._escape_outside()
             return
@@ -184,7 +192,8 @@ class _Parser:
         if character == ")":
             if len(self._open) == 1:
                 raise self._problem("a bracket closes nothing")
-            out.append(")" * (self._open.pop() + 1))
+            options, self._last = self._open.pop()
+            out.append(")" * (options + 1))
         elif character == "^":
             out.append(r"(?<![^\n])")
         elif character == "$":
@@ -192,14 +201,7 @@ class _Parser:
         elif character == ".":
             out.append(complement(((10, 10),)))
         elif character == "{":
-            match = _QUANTIFIER.match(source, self._position - 1)
-            if match and match[0] not in ("{}", "{,}"):
-                self._position = match.end()
-                out.append(match[0])
-                if source.startswith("+", self._position):
-                    raise self._problem("a quantifier of a quantifier")
-            else:
-                out.append(r"\{")
+            self._braces()
         elif character in "}]":
             out.append("\\" + character)
         elif character in "|*+?":
@@ -207,31 +209,43 @@ class _Parser:
         else:
             out.append(re.escape(character))
 
+    def _braces(self) -> None:
+        """A quantifier like {1,3}, or a brace that stands for itself."""
+        match = _QUANTIFIER.match(self._source, self._position - 1)
+        if match is None or match[0] in ("{}", "{,}"):
+            self._last = len(self._out)
+            self._out.append(r"\{")
+            return
+        self._position = match.end()
+        self._out.append(match[0])
+        if self._source.startswith("+", self._position):
+            # To Oniguruma this is a quantifier of what came before, to `re` it is possessive.
+            self._out.insert(self._last, "(?:")
+            self._out.append(")")
+
+    def _begin(self, text: str) -> None:
+        self._open.append([0, len(self._out)])
+        self._out.append(text)
+
     def _group(self) -> None:
         source, out = self._source, self._out
         self._position += 1
         if not source.startswith("?", self._position):
-            out.append("(?:")
-            self._open.append(0)
+            self._begin("(?:")
             return
         match = _GROUP.match(source, self._position)
         if match is None:
             raise self._problem("an unknown kind of group")
         self._position = match.end()
         kind = match[0]
-        if kind in ("?:", "?=", "?!", "?<=", "?<!", "?>"):
-            out.append("(" + kind)
-            self._open.append(0)
+        if kind in ("?:", "?=", "?!", "?<=", "?<!", "?>", "?i:", "?-i:"):
+            self._begin("(" + kind)
         elif kind[1] == "<":
-            out.append("(?:")
-            self._open.append(0)
-        elif kind in ("?i:", "?-i:"):
-            out.append("(" + kind)
-            self._open.append(0)
+            self._begin("(?:")
         elif kind in ("?i)", "?-i)"):
             # The option holds to the end of the group around it, alternatives included.
             out.append("(" + kind[:-1] + ":")
-            self._open[-1] += 1
+            self._open[-1][0] += 1
         else:
             raise self._problem(f"the option ({kind}")
 
@@ -244,20 +258,19 @@ class _Parser:
             self._position += 2
         elif character in ("b", "B"):
             word = character_set("REGEX_WORD")
-            before: list[str | Ranges] = [
+            # \b: exactly one side is a word character. \B: both or neither.
+            same, other = ("(?!", "(?=") if character == "b" else ("(?=", "(?!")
+            self._out += [
                 "(?:(?<=",
                 word,
-                ")(?",
+                ")" + same,
                 word,
                 ")|(?<!",
                 word,
-                ")(?",
+                ")" + other,
                 word,
-                ")",
+                "))",
             ]
-            # \b: exactly one side is a word character. \B: both or neither.
-            before[2], before[6] = (")(?!", ")(?=") if character == "b" else (")(?=", ")(?!")
-            self._out += [*before, ")"]
             self._position += 2
         else:
             found = self._escape()
@@ -266,7 +279,7 @@ class _Parser:
             else:
                 self._out.append(found)
 
-    def _escape(self) -> Ranges | int:
+    def _escape(self, *, in_class: bool = False) -> Ranges | int:
         """One escape: a set of characters, or the code point of a character."""
         self._position += 1
         if self._position >= len(self._source):
@@ -275,7 +288,7 @@ class _Parser:
         self._position += 1
         if character in "pP":
             return self._property(character == "P")
-        ranges = _shorthand(character.lower())
+        ranges = _shorthand(character.lower(), in_class)
         if ranges is not None:
             return complement(ranges) if character.isupper() else ranges
         if character in _CONTROL:
@@ -365,6 +378,6 @@ class _Parser:
             if self._source.startswith("\\b", self._position):
                 self._position += 2
                 return 8
-            return self._escape()
+            return self._escape(in_class=True)
         self._position += 1
         return ord(self._source[self._position - 1])

@@ -27,8 +27,11 @@ END_TOKENS = (
     "[EOT]",
     "[EOS]",
     "[e~[",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
 )
-"""Tokens that end a turn or a text: generation stops on them."""
+"""Tokens that end a turn, a text or a file: generation stops on them."""
 
 HIDDEN_FROM_END = (
     (("<|return|>", "<|call|>"), "<|end|>", "USER_DEFINED"),

@@ -68,7 +68,8 @@ def compare_live(path: Path, fields: dict[str, Any]) -> None:
         ids = range(0, oracle.size, 1 + oracle.size // 5000)
         for token_id in ids:
             assert tokenizer.token_bytes(token_id) == oracle.token_bytes(token_id, special=True)
-            assert (token_id in tokenizer.end_ids) == oracle.is_end(token_id)
+            if fields["tokenizer.ggml.model"] != "bert":  # an encoder; nothing is generated
+                assert (token_id in tokenizer.end_ids) == oracle.is_end(token_id)
 
 
 @pytest.mark.oracle

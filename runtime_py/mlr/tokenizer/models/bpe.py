@@ -56,11 +56,11 @@ class Merges:
                 left, right = pair
                 if left in ids and right in ids and left + right[cut:] in ids:
                     continue
+                missing = next(t for t in (left, right, left + right[cut:]) if t not in ids)
             except (TypeError, ValueError):
                 raise TokenizerError(
                     f"{where}: merge {index} is {merges[index]!r}, not two tokens"
                 ) from None
-            missing = next(t for t in (left, right, left + right[cut:]) if t not in ids)
             raise TokenizerError(
                 f"{where}: merge {index} needs the token {missing!r}, "
                 "which is not in the vocabulary"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from itertools import pairwise
 
 __all__ = ["merge"]
 
@@ -31,11 +32,9 @@ def _merge_short(
 ) -> list[str]:
     """Look for the best pair again after every merge: quadratic, but in C for short words."""
     waits: list[float] = []
-    left = symbols[0]
-    for right in symbols[1:]:
+    for left, right in pairwise(symbols):
         wait = priority(left, right)
         waits.append(_NEVER if wait is None else wait)
-        left = right
     while waits:
         best = min(waits)
         if best == _NEVER:
