@@ -40,7 +40,7 @@ class LlamaCppVocabulary:
 
     def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode()
-        capacity = len(data) + 16
+        capacity = 8 * len(data) + 64
         buffer = (ctypes.c_int32 * capacity)()
         count = self._api.llama_tokenize(
             self._vocabulary, data, len(data), buffer, capacity, add_special, parse_special

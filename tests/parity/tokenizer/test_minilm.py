@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 import pytest
-from mlr.tokenizer import from_huggingface
-
-from tests.parity.tokenizer.corpus import TEXTS
 from tokenizers import Tokenizer
+
+from mlr.tokenizer import from_huggingface
+from tests.parity.tokenizer.corpus import TEXTS
 
 
 @pytest.mark.oracle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from functools import cache
@@ -10,7 +11,16 @@ from typing import Any
 
 from tests.parity.tokenizer import corpus
 
-__all__ = ["CASES", "GOLDEN", "TEXTS", "digest", "metadata", "results_file", "write_gguf"]
+__all__ = [
+    "CASES",
+    "GOLDEN",
+    "TEXTS",
+    "charsmap",
+    "digest",
+    "metadata",
+    "results_file",
+    "write_gguf",
+]
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,6 +33,12 @@ _PRE = (
     *("bloom", "viking", "glm4", "starcoder", "command-r", "stablelm2", "llama4"),
 )
 
+
+def charsmap() -> bytes:
+    """A table of replacements that SentencePiece made from golden/charsmap.tsv."""
+    return base64.b64decode((GOLDEN / "charsmap.txt").read_text())
+
+
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "spm": ("spm", {"add_space_prefix": True}),
     "spm-no-prefix": ("spm", {"add_space_prefix": False, "add_bos_token": False}),
@@ -31,6 +47,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "t5": ("t5", {"add_space_prefix": True, "remove_extra_whitespaces": True}),
     "t5-keep-spaces": ("t5", {"add_space_prefix": True, "remove_extra_whitespaces": False}),
     "t5-no-prefix": ("t5", {"add_space_prefix": False, "remove_extra_whitespaces": False}),
+    "t5-charsmap": ("t5", {"add_space_prefix": True, "precompiled_charsmap": list(charsmap())}),
     "gemma4": ("gemma4", {}),
     **{f"bpe-{pre}": ("bpe", {"pre": pre}) for pre in _PRE},
 }
