@@ -153,7 +153,7 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
         (samples.spm(add_space_prefix="no"), "add_space_prefix must be true or false"),
         (samples.spm(add_eos_token=True, eos_token_id=-1), "no tokenizer.ggml.eos_token_id"),
         (samples.gguf_bpe(merges=None), "expected a list"),
-        (samples.gguf_bpe(merges=["a"]), "merge 0 is 'a', not two tokens"),
+        (samples.gguf_bpe(merges=["a"]), r"merge 0 is \['a'\], not two tokens"),
         (samples.gguf_bpe(merges=["a b c"]), "not two tokens"),
         (samples.gguf_bpe(merges=["a x"]), "needs the token 'x'"),
         (samples.gguf_bpe(merges=["b a"]), "needs the token 'ba'"),

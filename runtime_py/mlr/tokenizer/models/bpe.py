@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import add, itemgetter
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.models.cache import WordCache
@@ -49,28 +50,47 @@ class Merges:
             pairs = merges
         else:
             raise TokenizerError(f"{where}: merges must be all texts or all pairs")
-        ids = vocabulary.ids
-        cut = len(prefix)
-        for index, pair in enumerate(pairs):
-            try:
-                left, right = pair
-                if left in ids and right in ids and left + right[cut:] in ids:
-                    continue
-                missing = next(t for t in (left, right, left + right[cut:]) if t not in ids)
-            except (TypeError, ValueError):
-                raise TokenizerError(
-                    f"{where}: merge {index} is {merges[index]!r}, not two tokens"
-                ) from None
-            raise TokenizerError(
-                f"{where}: merge {index} needs the token {missing!r}, "
-                "which is not in the vocabulary"
-            )
+        if not _all_known(pairs, vocabulary.ids, len(prefix)):
+            _name_problem(pairs, vocabulary.ids, len(prefix), where)
         separator = " " if kinds <= {str} else _separator(vocabulary)
         keys = merges if kinds <= {str} else list(map(separator.join, pairs))
         ranks = dict(zip(keys, range(len(keys)), strict=True))
         if first and len(ranks) < len(keys):
             ranks = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
         return cls(ranks, separator)
+
+
+def _all_known(pairs: Sequence[Sequence[str]], ids: dict[str, int], cut: int) -> bool:
+    """Whether every merge is of two tokens and makes a token; in few steps, as there are many."""
+    if set(map(len, pairs)) - {2}:
+        return False
+    try:
+        lefts = list(map(itemgetter(0), pairs))
+        rights = list(map(itemgetter(1), pairs))
+        ends = [right[cut:] for right in rights] if cut else rights
+        known = ids.__contains__
+        return (
+            all(map(known, lefts))
+            and all(map(known, rights))
+            and all(map(known, map(add, lefts, ends)))
+        )
+    except TypeError:
+        return False
+
+
+def _name_problem(
+    pairs: Sequence[Sequence[str]], ids: dict[str, int], cut: int, where: str
+) -> None:
+    for index, pair in enumerate(pairs):
+        if len(pair) != 2 or not all(isinstance(token, str) for token in pair):
+            raise TokenizerError(f"{where}: merge {index} is {pair!r}, not two tokens")
+        left, right = pair
+        for token in (left, right, left + right[cut:]):
+            if token not in ids:
+                raise TokenizerError(
+                    f"{where}: merge {index} needs the token {token!r}, "
+                    "which is not in the vocabulary"
+                )
 
 
 def _separator(vocabulary: Vocabulary) -> str:
