@@ -68,12 +68,9 @@ def _all_known(pairs: Sequence[Sequence[str]], ids: dict[str, int], cut: int) ->
         lefts = list(map(itemgetter(0), pairs))
         rights = list(map(itemgetter(1), pairs))
         ends = [right[cut:] for right in rights] if cut else rights
-        known = ids.__contains__
-        return (
-            all(map(known, lefts))
-            and all(map(known, rights))
-            and all(map(known, map(add, lefts, ends)))
-        )
+        if not ids.keys() >= {*lefts, *rights}:
+            return False
+        return all(map(ids.__contains__, map(add, lefts, ends)))
     except TypeError:
         return False
 
