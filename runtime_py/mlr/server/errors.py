@@ -83,8 +83,12 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_bug(_: Request, error: Exception) -> Response:
-    """Anything else is a bug: logged in full (by the server), described to nobody."""
-    return ApiError(500, "internal error; the server's log has the details").response()
+    """Anything else is a bug: logged in full (by the server), described to nobody.
+
+    uvicorn closes the connection after it, so the client is told not to use it again.
+    """
+    message = "internal error; the server's log has the details"
+    return ApiError(500, message, headers={"Connection": "close"}).response()
 
 
 exception_handlers = {

@@ -271,3 +271,19 @@ def test_nothing_ran(live: LiveServer, client: httpx.Client) -> None:
     client.post("/v1/chat/completions", json={**BOTH["/v1/chat/completions"], "x": 2})
     assert live.model.prompts == []
     assert live.served.turns.admitted == 0
+
+
+def test_a_bug_is_not_described_and_ends_the_connection(
+    live: LiveServer, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    body = {"model": "fake", "prompt": "a", "max_tokens": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(live.model, "tokenize", fail)
+        response = client.post("/v1/completions", json=body)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert response.headers["connection"] == "close"
+    assert client.post("/v1/completions", json=body).status_code == 200
