@@ -8,7 +8,6 @@ is trusted: what is read from it is verified again.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -91,19 +90,23 @@ class DiskCache:
             raise storage_error(error, self.root, needed) from error
         ensure_free(self.root, needed)
 
-    def finish(self, sha256: str) -> None:
-        """Turn a partial file, now whole and verified, into a blob: one rename."""
-        try:
-            self.partial(sha256).replace(self.blob(sha256))
-        except FileNotFoundError:
-            if not self.blob(sha256).exists():  # else another process was first
-                raise
+    def finish(self, sha256: str, size: int) -> None:
+        """Turn a partial file, now whole and verified, into a blob.
+
+        When another process was first, its blob stays: the partial file of this name may by now
+        be that of a third one, which has not finished.
+        """
+        if not self.has(sha256, size):
+            try:
+                self.partial(sha256).replace(self.blob(sha256))
+            except FileNotFoundError:
+                if not self.has(sha256, size):
+                    raise
+        self.partial(sha256).unlink(missing_ok=True)
 
     def discard(self, sha256: str) -> None:
-        """Remove a blob and its partial file."""
-        for path in (self.blob(sha256), self.partial(sha256)):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+        """Remove a blob that is wrong."""
+        self.blob(sha256).unlink(missing_ok=True)
 
     def read(self, sha256: str, size: int) -> bytes | None:
         """A small file's verified content, or None when it is not there or not right."""
@@ -198,6 +201,7 @@ class DiskCache:
                     kept |= blobs.keys()
             for sha256 in dropped - kept:
                 self.discard(sha256)
+                self.partial(sha256).unlink(missing_ok=True)
         return before - self.size()
 
 

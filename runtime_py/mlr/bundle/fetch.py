@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +55,14 @@ class ShardFetch:
             return
         path = cache.partial(shard.sha256)
         try:
-            path.touch()
-            with path.open("r+b") as file:
+            # One step: another process may rename the file between its making and its opening.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(path, flags, 0o666), "r+b") as file:
                 self._resume(file)
                 self._fetch(file)
                 file.truncate(shard.size)
             self._check_whole(path)
-            cache.finish(shard.sha256)
+            cache.finish(shard.sha256, shard.size)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise storage_error(error, path, shard.size) from error

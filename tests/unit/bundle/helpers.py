@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from mlr.bundle.http import HttpClient
 from mlr.bundle.reader import Bundle, open_bundle
 from mlr.hosts.cpython import CPythonHost
 
-__all__ = ["flip_bit", "hasty_client", "opened", "read_all", "sha256"]
+__all__ = ["flip_bit", "hasty_client", "opened", "read_all", "sha256", "wait_for_fetches"]
 
 
-def hasty_client(delays: list[float] | None = None) -> HttpClient:
-    """A client that does not wait: delays are noted instead of slept."""
+def hasty_client(delays: list[float] | None = None, timeout: float = 20.0) -> HttpClient:
+    """A client that does not wait between tries: delays are noted instead of slept."""
     noted: list[float] = [] if delays is None else delays
-    return HttpClient(timeout=0.3, attempts=4, delay=0.5, sleep=noted.append)
+    return HttpClient(timeout=timeout, attempts=4, delay=0.5, sleep=noted.append)
 
 
 async def opened(location: str | Path, client: HttpClient | None = None) -> Bundle:
@@ -55,3 +56,11 @@ def flip_bit(path: Path, offset: int) -> None:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def wait_for_fetches() -> None:
+    """Fetches that were stopped end by themselves, in threads that hold nothing up."""
+    for thread in threading.enumerate():
+        if thread.name == "mlr-fetch":
+            assert thread.daemon
+            thread.join(20)

@@ -13,7 +13,7 @@ from mlr.bundle.cache import DiskCache, cache_directory
 from mlr.bundle.manifest import Manifest
 from mlr.errors import StorageError
 from tests.unit.bundle.faulty_server import FaultyServer
-from tests.unit.bundle.helpers import read_all, sha256
+from tests.unit.bundle.helpers import read_all, sha256, wait_for_fetches
 
 
 def fill(cache: DiskCache, name: str, location: str, *contents: bytes) -> None:
@@ -83,6 +83,22 @@ def test_a_small_file_that_is_wrong_is_thrown_away(cache_dir: Path) -> None:
     assert cache.read(sha256(b"data"), 4) is None
 
 
+def test_whoever_finishes_second_leaves_the_first_ones_blob(cache_dir: Path) -> None:
+    """The partial file may then be that of a third process, which has just begun."""
+    cache, name = DiskCache(), sha256(b"whole")
+    cache.require_space(0)
+    cache.partial(name).write_bytes(b"whole")
+    cache.finish(name, 5)
+    cache.partial(name).write_bytes(b"wh")
+    cache.finish(name, 5)
+    assert cache.read(name, 5) == b"whole"
+    assert not cache.partial(name).exists()
+    cache.finish(name, 5)
+    cache.discard(name)
+    with pytest.raises(FileNotFoundError):
+        cache.finish(name, 5)
+
+
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLR_CACHE", str(tmp_path / "chosen"))
     assert cache_directory() == tmp_path / "chosen"
@@ -130,6 +146,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             yield folder
+            wait_for_fetches()  # they have files of it open
             subprocess.run(["umount", str(folder)], check=True)
             return
     # Where nothing can be mounted, every shard's write fails as on a full disk.

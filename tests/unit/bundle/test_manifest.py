@@ -145,6 +145,15 @@ def objects(data: Any, path: str = "") -> list[str]:
     return found
 
 
+def object_at(data: Json, path: str) -> Json:
+    """The object that one of the paths of `objects` leads to; the empty path, to all of it."""
+    if not path:
+        return data
+    container, key = at(data, path)
+    found: Json = container[key]
+    return found
+
+
 def test_schema_and_parser_know_the_same_fields(data: Json) -> None:
     """Every field of every object is required, and none besides is taken."""
     data["chat_template"] = {"file": "t.jinja", "size": 1, "sha256": "0" * 64}
@@ -154,17 +163,14 @@ def test_schema_and_parser_know_the_same_fields(data: Json) -> None:
     paths = objects(data)
     assert len(paths) == 10
     for path in paths:
-        original = data if not path else (lambda c, k: c[k])(*at(data, path))
-        for name in list(original):
+        for name in list(object_at(data, path)):
             changed = copy.deepcopy(data)
-            holder = changed if not path else (lambda c, k: c[k])(*at(changed, path))
-            del holder[name]
+            del object_at(changed, path)[name]
             assert not VALIDATOR.is_valid(changed), (path, name)
             with pytest.raises(ManifestError):
                 parse(changed)
         changed = copy.deepcopy(data)
-        holder = changed if not path else (lambda c, k: c[k])(*at(changed, path))
-        holder["surprise"] = 1
+        object_at(changed, path)["surprise"] = 1
         assert not VALIDATOR.is_valid(changed), path
         with pytest.raises(ManifestError, match="surprise: is not a known field"):
             parse(changed)

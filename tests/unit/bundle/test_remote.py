@@ -18,7 +18,14 @@ from mlr_build.package import package
 from mlr_build.progress import open_progress
 from mlr_build.sources import open_source
 from tests.unit.bundle.faulty_server import Fault, FaultyServer, Reply
-from tests.unit.bundle.helpers import flip_bit, hasty_client, opened, read_all, sha256
+from tests.unit.bundle.helpers import (
+    flip_bit,
+    hasty_client,
+    opened,
+    read_all,
+    sha256,
+    wait_for_fetches,
+)
 
 
 def set_status(status: int) -> Fault:
@@ -63,14 +70,6 @@ def check_whole(data: bytes, manifest: Manifest) -> None:
 def partials(cache_dir: Path) -> list[str]:
     folder = cache_dir / "partial"
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
-
-
-def wait_for_fetches() -> None:
-    """Fetches that were stopped end by themselves, in threads that hold nothing up."""
-    for thread in threading.enumerate():
-        if thread.name == "mlr-fetch":
-            assert thread.daemon
-            thread.join(5)
 
 
 @pytest.mark.parametrize("form", ["/bundle", "/bundle/", "/bundle/manifest.json", "/bundle?a=b"])
@@ -162,7 +161,8 @@ def test_a_cut_is_resumed_where_the_last_whole_chunk_ended(
     assert (shard.size, long_shards.variants[0].chunk_size) == (5 * 65536, 65536)
     server.once(shard.file, fault)
     delays: list[float] = []
-    check_whole(read_all(server.url + "/bundle", client=hasty_client(delays)), long_shards)
+    client = hasty_client(delays, timeout=0.5)
+    check_whole(read_all(server.url + "/bundle", client=client), long_shards)
     starts = [start for path, start in server.requests if path.endswith(shard.sha256)]
     assert starts == [0, resumed]
     assert delays == [0.5]
@@ -414,7 +414,7 @@ def test_a_silent_server_does_not_hold_up_the_end(server: FaultyServer, manifest
     server.always("shards/", stall(10))
 
     async def read() -> None:
-        bundle = await opened(server.url + "/bundle")
+        bundle = await opened(server.url + "/bundle", hasty_client(timeout=2))
         async for _ in bundle.stream(manifest.variants[0]):
             pass
 
@@ -424,7 +424,7 @@ def test_a_silent_server_does_not_hold_up_the_end(server: FaultyServer, manifest
 
     before = time.perf_counter()
     asyncio.run(main())
-    assert time.perf_counter() - before < 2
+    assert time.perf_counter() - before < 1.5
     wait_for_fetches()
 
 

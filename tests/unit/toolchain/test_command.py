@@ -129,8 +129,10 @@ def test_help_has_examples(mlr_build: Command) -> None:
     assert mlr_build("--version").stdout.startswith("mlr-build 0.")
 
 
+# A shell's background jobs ignore SIGINT, and so would what they start.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import mlr_build.package as package
 from mlr.formats.source import FileSource
 read = FileSource.read_at

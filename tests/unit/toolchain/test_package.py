@@ -292,11 +292,11 @@ def test_an_unsupported_quantization_names_the_supported_ones(
             sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(key, field.contents(), kind, sub_type=sub_type)
     for tensor in reader.tensors:
-        data, kind = tensor.data, tensor.tensor_type
+        data, quantization = tensor.data, tensor.tensor_type
         if tensor.name == "blk.0.ffn_up.weight":
-            kind = gguf.GGMLQuantizationType.Q4_1
+            quantization = gguf.GGMLQuantizationType.Q4_1
             data = np.zeros((data.shape[0], data.shape[1] // 18 * 20), np.uint8)
-        writer.add_tensor(tensor.name, data, raw_dtype=kind)
+        writer.add_tensor(tensor.name, data, raw_dtype=quantization)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -140,9 +140,11 @@ def test_an_empty_folder_is_replaced_with_force(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "manifest.json").read_text() == "new"
 
 
+# A shell's background jobs ignore SIGINT, and so would what they start.
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mlr_build.staging import staged_directory
 with staged_directory(Path(sys.argv[1]), False, 1) as folder:
     (folder / "half").write_text("x")

@@ -26,7 +26,7 @@ def server(model: Path, tmp_path: Path) -> Iterator[FaultyServer]:
 
 
 def download(url: str, progress: Progress) -> bytes:
-    client = HttpClient(timeout=0.3, sleep=lambda seconds: None)
+    client = HttpClient(timeout=20.0, sleep=lambda seconds: None)
     with open_web(url, progress, lambda seen: plan_bundle(seen, None), client) as opened:
         assert opened.stem == "model"
         return opened.source.read_at(0, opened.source.size)
