@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from mlr.errors import MlrError
     from mlr.generation import Completion, Timings, Token, TokenStream
     from mlr.hosts.base import LoadProgress
-    from mlr.model import Model, ModelInfo, SyncModel, load, load_sync
+    from mlr.model import Event, Loaded, Model, ModelInfo, SyncModel, Unloaded, load, load_sync
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Completion",
+    "Event",
     "LoadProgress",
+    "Loaded",
     "MemoryReport",
     "MlrError",
     "Model",
@@ -33,6 +35,7 @@ __all__ = [
     "Timings",
     "Token",
     "TokenStream",
+    "Unloaded",
     "__version__",
     "load",
     "load_sync",
@@ -40,7 +43,9 @@ __all__ = [
 
 _HOMES = {
     "Completion": "mlr.generation",
+    "Event": "mlr.model",
     "LoadProgress": "mlr.hosts.base",
+    "Loaded": "mlr.model",
     "MemoryReport": "mlr.engines.base",
     "MlrError": "mlr.errors",
     "Model": "mlr.model",
@@ -50,6 +55,7 @@ _HOMES = {
     "Timings": "mlr.generation",
     "Token": "mlr.generation",
     "TokenStream": "mlr.generation",
+    "Unloaded": "mlr.model",
     "load": "mlr.model",
     "load_sync": "mlr.model",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -149,6 +149,7 @@ class TokenStream:
         prompt_ids: list[int],
         options: GenerationOptions,
         load_ms: float,
+        notify: Callable[[Token | Completion], None],
     ) -> None:
         if not prompt_ids:
             raise RequestError("the prompt is empty")
@@ -159,6 +160,7 @@ class TokenStream:
             )
         self._engine, self._tokenizer, self._host, self._lock = engine, tokenizer, host, lock
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
+        self._notify = notify
         self.completion: Completion | None = None
         self._tokens = self._generate()
 
@@ -217,7 +219,9 @@ class TokenStream:
                 text.append(piece)
                 # an end token is given out only when it brings text that was held back
                 if piece or not ended:
-                    yield Token(next_id, piece)
+                    token = Token(next_id, piece)
+                    self._notify(token)
+                    yield token
             self.completion = Completion(
                 "".join(text),
                 ids,
@@ -226,6 +230,7 @@ class TokenStream:
                 matcher.found,
                 clock.timings(self._load_ms, len(self._prompt_ids)),
             )
+            self._notify(self.completion)
 
     async def _prefill(self) -> None:
         self._engine.truncate(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,14 +16,23 @@ from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
 from mlr.errors import RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
-from mlr.hosts.base import Host, ProgressCallback
+from mlr.hosts.base import Host, LoadProgress, ProgressCallback
 from mlr.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from mlr.bundle.manifest import License, Manifest, Variant
     from mlr.bundle.reader import Bundle
 
-__all__ = ["Model", "ModelInfo", "SyncModel", "load", "load_sync"]
+__all__ = [
+    "Event",
+    "Loaded",
+    "Model",
+    "ModelInfo",
+    "SyncModel",
+    "Unloaded",
+    "load",
+    "load_sync",
+]
 
 T = TypeVar("T")
 
@@ -47,6 +56,24 @@ class ModelInfo:
     has_chat_template: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model can now be used."""
+
+    info: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """A model has been closed and its memory freed."""
+
+    info: ModelInfo
+
+
+Event = LoadProgress | Loaded | Token | Completion | Unloaded
+"""What `on_event` of `load` is called with, in this order over a model's life."""
+
+
 class Model:
     """A loaded model. It runs one generation at a time; further ones wait for their turn."""
 
@@ -57,8 +84,11 @@ class Model:
         tokenizer: Tokenizer,
         host: Host,
         chat_template: str | None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.info = info
+        self._on_event = on_event
+        self._closed = False
         self.tokenizer = tokenizer
         self.chat_template = chat_template
         self.engine = engine
@@ -95,7 +125,12 @@ class Model:
             ids,
             checked,
             self.info.load_ms,
+            self._notify,
         )
+
+    def _notify(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
 
     async def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Generate a whole completion; takes what `stream` takes."""
@@ -109,6 +144,9 @@ class Model:
         """Wait for a generation under way to end, then free the engine. Safe to call twice."""
         async with self._lock:
             await self._host.run(self.engine.close)
+            if not self._closed:
+                self._closed = True
+                self._notify(Unloaded(self.info))
 
     async def __aenter__(self) -> Model:
         return self
@@ -130,14 +168,17 @@ async def load(
     context_length: int | None = None,
     memory_limit: int | None = None,
     on_progress: ProgressCallback | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> Model:
     """Load a bundle from a folder or a URL.
 
     `threads` defaults to the cores there are (at most 8), `context_length` to the model's but at
     most 4096 tokens. `memory_limit` (bytes) refuses a model that is predicted to need more.
-    `on_progress` is called with `LoadProgress`. Raises `LoadError` in one of its forms:
-    `ManifestError`, `IntegrityError`, `FetchError`, `StorageError`, `CapacityError`,
-    `UnsupportedModelError`, `TokenizerError`; and `RequestError` for a wrong argument.
+    `on_progress` is called with `LoadProgress`; `on_event` with that and with what follows in the
+    model's life: `Loaded`, each `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one
+    of its forms (`ManifestError`, `IntegrityError`, `FetchError`, `StorageError`,
+    `CapacityError`, `UnsupportedModelError`, `TokenizerError`) and `RequestError` for a wrong
+    argument.
     """
     from mlr.bundle.reader import open_bundle
 
@@ -159,7 +200,7 @@ async def load(
             threads=threads,
             context_length=context_length,
             memory_limit=memory_limit,
-            on_progress=on_progress,
+            on_progress=_both(on_progress, on_event),
         )
     except BaseException:
         tokenizer_task.cancel()
@@ -173,7 +214,23 @@ async def load(
         raise
     load_ms = (time.perf_counter() - start) * 1e3
     info = _info(manifest, variant, opened, load_ms)
-    return Model(info, opened, tokenizer, host, chat_template)
+    model = Model(info, opened, tokenizer, host, chat_template, on_event)
+    if on_event is not None:
+        on_event(Loaded(info))
+    return model
+
+
+def _both(
+    on_progress: ProgressCallback | None, on_event: Callable[[Event], None] | None
+) -> ProgressCallback | None:
+    if on_progress is None or on_event is None:
+        return on_progress or on_event
+
+    def notify(progress: LoadProgress) -> None:
+        on_progress(progress)
+        on_event(progress)
+
+    return notify
 
 
 async def _read_tokenizer(bundle: Bundle, host: Host) -> Tokenizer:

@@ -102,6 +102,21 @@ def test_progress_reaches_the_end(tiny_bundle: Path) -> None:
     assert [p.done for p in seen] == sorted(p.done for p in seen)
 
 
+def test_events_tell_a_models_life_in_order(tiny_bundle: Path) -> None:
+    seen: list[mlr.Event] = []
+    progress: list[mlr.LoadProgress] = []
+    model = mlr.load_sync(tiny_bundle, on_event=seen.append, on_progress=progress.append)
+    completion = model.generate("hello", max_tokens=3)
+    model.close()
+    model.close()
+    kinds = [type(event) for event in seen]
+    tokens = [mlr.Token] * len(completion.token_ids)
+    after = [mlr.Loaded, *tokens, mlr.Completion, mlr.Unloaded]
+    assert kinds == [mlr.LoadProgress] * len(progress) + after
+    assert seen[: len(progress)] == progress != []
+    assert seen[-2] is completion
+
+
 def test_the_reference_engine_agrees_on_a_greedy_start(tiny_bundle: Path) -> None:
     with (
         mlr.load_sync(tiny_bundle) as kernel,
