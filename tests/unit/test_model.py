@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import http.server
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,34 @@ def test_a_process_that_forgets_to_close_ends_all_the_same(tiny_bundle: Path) ->
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "4"
+
+
+def test_fetching_from_a_url_reports_both_stages(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path))
+    handler = functools.partial(QuietHandler, directory=str(tiny_bundle))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    seen: list[mlr.LoadProgress] = []
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        with mlr.load_sync(url, on_progress=seen.append) as model:
+            text = model.generate("hello", max_tokens=4).text
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    for stage in ("fetch", "load"):
+        done = [p.done for p in seen if p.stage == stage]
+        assert done == sorted(done) != []
+    with mlr.load_sync(tiny_bundle) as model:
+        assert model.generate("hello", max_tokens=4).text == text
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""

@@ -63,20 +63,18 @@ def load_progress(name: str) -> Iterator[ProgressCallback | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(f"Loading {name}", total=None)
+        verbs = {"fetch": "Fetching", "load": "Loading"}
+        tasks: dict[str, TaskID] = {}  # what arrives is loaded at once: the stages overlap
 
         def report(progress: LoadProgress) -> None:
-            verb = "Fetching" if progress.stage == "fetch" else "Loading"
-            bars.update(
-                task,
-                description=f"{verb} {name}",
-                completed=progress.done,
-                total=progress.total or None,
-            )
+            stage = progress.stage
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(f"{verbs.get(stage, stage)} {name}", total=None)
+            bars.update(tasks[stage], completed=progress.done, total=progress.total or None)
 
         yield report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import threading
+from contextlib import aclosing
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -223,15 +224,24 @@ async def open_kernel(
     build: str = BUILDS[0],
 ) -> WasmtimeKernel:
     """Stream a variant's weights into a kernel's memory and start its threads."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(LoadProgress(stage, done, total))
+
+    def on_fetch(done: int, total: int) -> None:
+        report("fetch", done, total)
+
     pages = -(-plan.total_bytes // PAGE)
     kernel = WasmtimeKernel(pages, build)
     try:
         kernel.layout(plan.descriptor, plan.context_length, plan.threads)
         start = min(tensor.offset for tensor in variant.tensors)
-        async for offset, data in bundle.stream(variant, start):
-            await host.run(kernel.feed, offset, data)
-            if on_progress is not None:
-                on_progress(LoadProgress("load", offset + len(data), variant.size))
+        # closed here, so that an error in the middle ends the fetching as well
+        async with aclosing(bundle.stream(variant, start, on_fetch)) as pieces:
+            async for offset, data in pieces:
+                await host.run(kernel.feed, offset, data)
+                report("load", offset + len(data), variant.size)
         kernel.start(plan.threads)
     except BaseException:
         kernel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from mlr.engines.reference.engine import ReferenceEngine
@@ -56,13 +57,14 @@ async def _read(bundle: Bundle, variant: Variant) -> dict[str, bytearray]:
     waiting = sorted(variant.tensors, key=lambda tensor: tensor.offset)
     parts = {tensor.name: bytearray() for tensor in waiting}
     first = 0  # index of the first tensor that is not whole yet
-    async for offset, data in bundle.stream(variant, waiting[0].offset):
-        end = offset + len(data)
-        while first < len(waiting) and waiting[first].offset < end:
-            tensor, part = waiting[first], parts[waiting[first].name]
-            start = tensor.offset + len(part)
-            part += memoryview(data)[start - offset : tensor.offset + tensor.size - offset]
-            if len(part) < tensor.size:
-                break
-            first += 1
+    async with aclosing(bundle.stream(variant, waiting[0].offset)) as pieces:
+        async for offset, data in pieces:
+            end = offset + len(data)
+            while first < len(waiting) and waiting[first].offset < end:
+                tensor, part = waiting[first], parts[waiting[first].name]
+                start = tensor.offset + len(part)
+                part += memoryview(data)[start - offset : tensor.offset + tensor.size - offset]
+                if len(part) < tensor.size:
+                    break
+                first += 1
     return parts
