@@ -65,7 +65,9 @@ def main() -> None:
     arguments = parser.parse_args()
     GOLDEN.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        np.savez_compressed(GOLDEN / "tiny.npz", **tiny_goldens(Path(folder)))
+        # Any: for all mypy knows, one of the names could be that of an option, a bool.
+        arrays: dict[str, Any] = {**tiny_goldens(Path(folder))}
+        np.savez_compressed(GOLDEN / "tiny.npz", **arrays)
     demo = json.dumps(demo_goldens(arguments.model), ensure_ascii=False, separators=(",", ":"))
     # A line per prompt, so that a change can be read.
     (GOLDEN / "demo.json").write_text(demo.replace('{"name"', '\n{"name"') + "\n")

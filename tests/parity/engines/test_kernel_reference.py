@@ -56,9 +56,12 @@ def rms(x: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(x * x)))
 
 
-def largest_of_each_token(ours: NDArray, theirs: NDArray) -> NDArray[np.float64]:
+def largest_of_each_token(
+    ours: NDArray[np.float32], theirs: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The largest difference in each token's logits, over their standard deviation."""
-    return np.abs(ours - theirs).max(axis=1) / theirs.std()
+    largest: NDArray[np.float64] = np.abs(ours - theirs).max(axis=1)
+    return largest / float(theirs.std())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

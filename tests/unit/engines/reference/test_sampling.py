@@ -15,7 +15,9 @@ from mlr.engines.reference.sampling import Sampler, candidates
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.25, 0.05]))
 
 
-def chosen(logits: np.ndarray = LOGITS, tokens: tuple[int, ...] = (), **settings: Any) -> dict:
+def chosen(
+    logits: np.ndarray = LOGITS, tokens: tuple[int, ...] = (), **settings: Any
+) -> dict[int, float]:
     """Token ids that may be chosen, with their probabilities."""
     ids, probabilities = candidates(logits, tokens, Sampling(**settings))
     return dict(zip(ids.tolist(), probabilities.round(6).tolist(), strict=True))
