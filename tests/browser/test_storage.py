@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ DAMAGE = """
 
 
 @pytest.fixture
-def opened(site: Site, tab: Tab) -> Iterator[Tab]:
+def opened(site: Site, tab: Tab) -> Tab:
     """A tab with the playground; no shard of the tiny model is stored."""
     site.texts["/bundles.json"] = b"[]"
     tab.page.goto(site.url)

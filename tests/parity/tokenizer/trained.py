@@ -69,8 +69,8 @@ def gpt2() -> Any:
 def roberta() -> Any:
     tokenizer = _byte_level(GPT2, prefix_space=True)
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("</s>", "<s>")]
-    tokenizer.post_processor = processors.RobertaProcessing(*ends)
+    end, start = ((name, tokenizer.token_to_id(name)) for name in ("</s>", "<s>"))
+    tokenizer.post_processor = processors.RobertaProcessing(end, start)
     return tokenizer
 
 

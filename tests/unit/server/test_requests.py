@@ -12,7 +12,7 @@ from mlr.server import limits
 from tests.unit.server.fakes import LiveServer
 
 JSON = {"content-type": "application/json"}
-BOTH = {
+BOTH: dict[str, dict[str, Any]] = {
     "/v1/completions": {"model": "fake", "prompt": "abc"},
     "/v1/chat/completions": {"model": "fake", "messages": [{"role": "user", "content": "abc"}]},
 }

@@ -78,6 +78,6 @@ def test_decodes_as_the_library_does(name: str, tokens: list[str]) -> None:
 
 def test_strip_at_both_ends() -> None:
     assert decoders.run([decoders.StripStep("x", 2, 1)], ["xxxax", "xax"]) == "xaa"
-    fused = [decoders.FuseStep(), decoders.StripStep("x", 1, 2)]
+    fused: list[decoders.Step] = [decoders.FuseStep(), decoders.StripStep("x", 1, 2)]
     assert decoders.run(fused, ["x", "xa", "x", "x", "x"]) == "xax"
     assert decoders.run([decoders.StripStep("x", 5, 5)], ["xx", "x"]) == ""
