@@ -208,8 +208,11 @@ def stream_bandwidth(threads: int) -> float:
     def reader() -> Callable[[], Any]:
         store = wasmtime.Store(engine)
         exports = wasmtime.Instance(store, module, []).exports(store)
-        exports["write"](store)
-        return lambda: exports["read"](store, STREAM_BYTES - 64)
+        write, read = exports["write"], exports["read"]
+        assert isinstance(write, wasmtime.Func)
+        assert isinstance(read, wasmtime.Func)
+        write(store)
+        return lambda: read(store, STREAM_BYTES - 64)
 
     readers = [reader() for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:

@@ -88,6 +88,19 @@ def demo_pair(path: Path) -> tuple[Callable[[], Tokenizer], str]:
     return (lambda: from_gguf(metadata)), json.dumps(content)
 
 
+def one_round(make: Callable[[], Any], text: str) -> dict[str, float]:
+    """Seconds that a fresh tokenizer, which `make` makes, takes for each thing measured."""
+    made: list[Any] = []
+    times = {"build": seconds(lambda: made.append(make()))}
+    subject = made[0]
+    times["cold"] = seconds(lambda: subject.encode(text))
+    times["warm"] = seconds(lambda: subject.encode(text))
+    encoded = subject.encode(text)
+    ids = encoded if isinstance(encoded, list) else encoded.ids
+    times["decode"] = seconds(lambda: subject.decode(ids))
+    return times
+
+
 def measure(
     name: str, text: str, rounds: int, file: str, build: Callable[[], Tokenizer] | None = None
 ) -> None:
@@ -101,15 +114,8 @@ def measure(
             (mine, build or (lambda: from_huggingface(content))),
             (theirs, lambda: tokenizers.Tokenizer.from_str(file)),
         ):
-            made: list[Any] = []
-            build_time = seconds(lambda make=make, made=made: made.append(make()))
-            subject = made[0]
-            times.setdefault("build", []).append(build_time)
-            times.setdefault("cold", []).append(seconds(lambda s=subject: s.encode(text)))
-            times.setdefault("warm", []).append(seconds(lambda s=subject: s.encode(text)))
-            encoded = subject.encode(text)
-            ids = encoded if isinstance(encoded, list) else encoded.ids
-            times.setdefault("decode", []).append(seconds(lambda s=subject, ids=ids: s.decode(ids)))
+            for what, taken in one_round(make, text).items():
+                times.setdefault(what, []).append(taken)
     row = [f"{name:<8}"]
     for what in ("build", "cold", "warm", "decode"):
         own, peer = statistics.median(mine[what]), statistics.median(theirs[what])
