@@ -22,7 +22,7 @@ ISOLATION = {
 }
 
 
-CUT_SECONDS = 0.2  # a browser that hears of the cut at once may drop what came before it
+CUT_SECONDS = 1.5  # a browser that hears of the cut at once may drop what came before it
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not site.cuts.get(path):
             self.wfile.write(body)
             return
-        self.wfile.write(body[: site.cuts[path].pop(0)])
-        time.sleep(CUT_SECONDS)
+        sent = body[: site.cuts[path].pop(0)]
+        self.wfile.write(sent)
+        if sent:
+            time.sleep(CUT_SECONDS)
         self.close_connection = True
 
     def _head(self, status: int, size: int, headers: Mapping[str, str]) -> None:

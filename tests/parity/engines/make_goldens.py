@@ -4,7 +4,7 @@
 
 in the repository's root, with llama-cpp-python installed (`make test-oracles` installs it);
 MODEL.gguf is the demo model. The files say which version made them and from which bytes. It
-takes about half a minute.
+takes two to three minutes.
 """
 
 from __future__ import annotations
