@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.kernel.wasmtime import WasmtimeKernel, plan
@@ -17,8 +18,6 @@ from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
 
 __all__ = ["every_logits", "last_logits", "open_kernel"]
-
-PAGE = 65536
 
 
 @contextmanager

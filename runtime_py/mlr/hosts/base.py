@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import KernelInstance, KernelPlan
 
-__all__ = ["Host", "LoadProgress", "ProgressCallback"]
+__all__ = ["MAX_DEFAULT_THREADS", "Host", "LoadProgress", "ProgressCallback"]
 
 T = TypeVar("T")
+
+MAX_DEFAULT_THREADS = 8  # more seldom help: decoding waits for memory, not for cores
 
 
 @dataclass(frozen=True, slots=True)

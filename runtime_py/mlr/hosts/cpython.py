@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlr.hosts.base import ProgressCallback
+from mlr.hosts.base import MAX_DEFAULT_THREADS, ProgressCallback
 
 if TYPE_CHECKING:
     from mlr.bundle.cache import DiskCache
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["CPythonHost"]
 
 T = TypeVar("T")
-
-MAX_DEFAULT_THREADS = 8  # more seldom help: decoding waits for memory, not for cores
 
 
 class CPythonHost:

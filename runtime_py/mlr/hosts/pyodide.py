@@ -17,7 +17,7 @@ from mlr import errors
 from mlr.engines.base import MemoryReport
 from mlr.engines.kernel.abi import error_for
 from mlr.engines.kernel.instance import KernelInstance, KernelPlan
-from mlr.hosts.base import LoadProgress, ProgressCallback
+from mlr.hosts.base import MAX_DEFAULT_THREADS, LoadProgress, ProgressCallback
 
 if TYPE_CHECKING:
     from mlr.bundle.cache import DiskCache
@@ -28,7 +28,6 @@ __all__ = ["BrowserKernel", "PyodideHost"]
 
 T = TypeVar("T")
 
-MAX_DEFAULT_THREADS = 8  # more seldom help: decoding waits for memory, not for cores
 TURN_SECONDS = 0.05  # how long others may wait for their turn
 SINGLE_THREAD_REASON = (
     "This page is not cross-origin isolated, so the model runs on one thread. Serve the page with "

@@ -56,11 +56,6 @@ class KernelEngine:
         """What the loaded model takes."""
         return self._plan.memory
 
-    @property
-    def batch(self) -> int:
-        """How many tokens one `evaluate` takes in a single pass."""
-        return self._batch
-
     def _call(self, name: str, *arguments: float) -> int:
         if self._instance is None:
             raise EngineError(f"{name}: the model is closed; load it again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlr.engines.context import choose_context
 from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
 
-__all__ = ["DEFAULT_CONTEXT", "open_engine", "plan_variant"]
+__all__ = ["open_engine", "plan_variant"]
 
-DEFAULT_CONTEXT = 4096  # tokens, where the model allows as many and the caller does not say
 SMALLEST_CONTEXT = 256  # the least that is worth suggesting
 MAX_THREADS = 64
 MAX_MEMORY = 65535 * PAGE  # what a 32-bit WebAssembly memory can be
@@ -31,13 +31,7 @@ async def plan_variant(
     Raises `RequestError` for a context longer than the model's, or a thread count out of range.
     """
     config = variant.config
-    if context_length is None:
-        context_length = min(config.context_length, DEFAULT_CONTEXT)
-    if not 1 <= context_length <= config.context_length:
-        raise RequestError(
-            f"context_length must be between 1 and the model's {config.context_length}, "
-            f"got {context_length}"
-        )
+    context_length = choose_context(config, context_length)
     if threads is None:
         threads = host.default_threads()
     if not 1 <= threads <= MAX_THREADS:

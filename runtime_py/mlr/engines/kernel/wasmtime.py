@@ -91,6 +91,8 @@ class WasmtimeKernel:
         self._lock = threading.Lock()
         if self.call("mlr_abi") != ABI_VERSION:
             raise LoadError("the kernel and the Python code are of different versions: reinstall")
+        self._staging = int(self.call("mlr_staging"))
+        self._staging_size = int(self.call("mlr_staging_size"))
 
     def _instantiate(self) -> tuple[Any, Any]:
         wasmtime = _wasmtime()
@@ -143,20 +145,19 @@ class WasmtimeKernel:
 
     def layout(self, descriptor: bytes, context_length: int, threads: int) -> None:
         """Hand the descriptor over; raises the kernel's error."""
-        if len(descriptor) > self.call("mlr_staging_size"):
+        if len(descriptor) > self._staging_size:
             raise LoadError(f"the model has too many tensors ({len(descriptor)} bytes of names)")
-        self.write(int(self.call("mlr_staging")), descriptor)
+        self.write(self._staging, descriptor)
         code = int(self.call("mlr_open", len(descriptor), context_length, threads))
         if code:
             raise error_for(code, f"mlr_open({context_length}, {threads})")
 
     def feed(self, offset: int, data: bytes | memoryview) -> None:
         """Hand over bytes of the variant's file that begin at `offset`."""
-        staging, room = int(self.call("mlr_staging")), int(self.call("mlr_staging_size"))
         view = memoryview(data)
-        for start in range(0, len(view), room):
-            part = view[start : start + room]
-            self.write(staging, part)
+        for start in range(0, len(view), self._staging_size):
+            part = view[start : start + self._staging_size]
+            self.write(self._staging, part)
             code = int(self.call("mlr_feed", float(offset + start), len(part)))
             if code:
                 raise error_for(code, f"mlr_feed({offset + start}, {len(part)})")

@@ -6,8 +6,9 @@ import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from mlr.engines.context import choose_context
 from mlr.engines.reference.engine import ReferenceEngine
-from mlr.errors import CapacityError, RequestError
+from mlr.errors import CapacityError
 from mlr.hosts.base import Host
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_engine"]
 
-DEFAULT_CONTEXT = 4096  # tokens, where the model allows as many and the caller does not say
 FLOAT = 4  # bytes
 
 
@@ -29,13 +29,7 @@ async def open_engine(
     anything is fetched, when the host has not the memory.
     """
     config = variant.config
-    if context_length is None:
-        context_length = min(config.context_length, DEFAULT_CONTEXT)
-    if not 1 <= context_length <= config.context_length:
-        raise RequestError(
-            f"context_length must be between 1 and the model's {config.context_length}, "
-            f"got {context_length}"
-        )
+    context_length = choose_context(config, context_length)
     weights = FLOAT * sum(math.prod(tensor.shape) for tensor in variant.tensors)
     cache = FLOAT * 2 * config.n_layers * context_length * config.n_kv_heads * config.head_dim
     needs, available = variant.size + weights + cache, host.memory_available()

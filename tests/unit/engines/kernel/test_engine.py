@@ -128,7 +128,7 @@ def test_a_trap_is_an_error_and_the_model_can_be_loaded_again(model: Path, threa
         assert instance is not None
         tokens = int(instance.call("mlr_tokens"))
         # the pointers to the scratch buffers lie behind the token ids: send them out of memory
-        instance.write(tokens + 4 * engine.batch, b"\xff" * 48)
+        instance.write(tokens + 4 * int(instance.call("mlr_batch")), b"\xff" * 48)
         with pytest.raises(EngineError, match="failed"):
             engine.evaluate([1, 2, 3])
         with pytest.raises(EngineError):
