@@ -1,0 +1,77 @@
+/* What the inner loops share: the integer dot product of each build, tokens, nibbles.
+ *
+ * The loops over groups are kept as loops (KEEP_LOOP). Unrolled they would be slower: wasmtime's
+ * compiler moves every addition to where its sum is used, so that all the weights and activations
+ * of a block would be live at once, far more than the 16 vector registers there are.
+ *
+ * The two builds differ in the dot product only. Relaxed: one instruction multiplies 16 weights by a
+ * splat group of four activations; its second operand has 7 bits, which the unsigned 4- to 6-bit
+ * weights fit, and which for 8-bit weights the activations are made to fit, by splitting them
+ * into their positive and negative parts. No intermediate sum can saturate, so the choice that
+ * the instruction leaves to the hardware never shows. Baseline: 16-bit products of widened bytes.
+ * Both give the same integers.
+ */
+#ifndef MLR_TILE_H
+#define MLR_TILE_H
+
+#include "numeric.h"
+
+#define KEEP_LOOP _Pragma("clang loop unroll(disable) vectorize(disable)")
+
+enum { MAX_N = 4 }; /* tokens at a time */
+/* Groups in one turn of a loop: for one token several, so that the loop costs little. */
+#define UNROLL(n) ((n) == 1 ? 2u : 1u)
+
+#ifdef __wasm_relaxed_simd__
+typedef v128_t Sum; /* four rows */
+typedef const int8_t *Group;
+
+INLINE Sum sum_start(int32_t offset) { return wasm_i32x4_splat(offset); }
+INLINE v128_t sum_total(Sum s) { return s; }
+/* s += four rows of four unsigned weights of at most 7 bits times x[0..3] */
+INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_v128_load32_splat(x), w, s);
+}
+#else
+typedef struct {
+  v128_t low, high; /* rows 0, 0, 1, 1 and 2, 2, 3, 3: two partial sums each */
+} Sum;
+typedef const int16_t *Group;
+
+INLINE Sum sum_start(int32_t offset) {
+  v128_t v = wasm_i32x4_make(offset, 0, offset, 0);
+  return (Sum){v, v};
+}
+INLINE v128_t sum_total(Sum s) {
+  return wasm_i32x4_add(wasm_i32x4_shuffle(s.low, s.high, 0, 2, 4, 6),
+                        wasm_i32x4_shuffle(s.low, s.high, 1, 3, 5, 7));
+}
+INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
+  v128_t x8 = wasm_v128_load64_splat(x);
+  s.low = wasm_i32x4_add(s.low, wasm_i32x4_dot_i16x8(wasm_u16x8_extend_low_u8x16(w), x8));
+  s.high = wasm_i32x4_add(s.high, wasm_i32x4_dot_i16x8(wasm_u16x8_extend_high_u8x16(w), x8));
+  return s;
+}
+#endif
+
+INLINE v128_t scaled(v128_t integers, v128_t scale) {
+  return wasm_f32x4_mul(wasm_f32x4_convert_i32x4(integers), scale);
+}
+INLINE v128_t low_nibbles(v128_t raw) { return wasm_v128_and(raw, wasm_i8x16_const_splat(0x0f)); }
+INLINE v128_t high_nibbles(v128_t raw) {
+  return wasm_v128_and(wasm_u16x8_shr(raw, 4), wasm_i8x16_const_splat(0x0f));
+}
+
+/* What a block of columns of one token looks like to the loops below. */
+typedef struct {
+  Group q;
+  const float *scale;
+  const int16_t *sum16, *sum32;
+} Row;
+
+INLINE Row row_of(const Quantized *x, uint32_t token) {
+  uint64_t at = (uint64_t)token * x->cols;
+  return (Row){x->q + at, x->scale + at / 32, x->sum16 + at / 16, x->sum32 + at / 32};
+}
+
+#endif
