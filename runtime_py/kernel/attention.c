@@ -92,7 +92,7 @@ INLINE void mix_columns(const uint16_t *v, const Runs *runs, uint32_t stride, co
 INLINE void attend(uint32_t layer, uint32_t token, uint32_t head, uint32_t heads, float *scores) {
   const Config *c = &weights.config;
   const LayerCache *cache = &state.cache[layer];
-  uint32_t position = state.position + token, dim = c->head_dim;
+  uint32_t position = state.pass[token].position, dim = c->head_dim;
   uint32_t visible = position + 1;
   if (layer_slides(c, layer)) visible = min_u32(visible, c->sliding_window);
   Runs runs;
@@ -102,7 +102,8 @@ INLINE void attend(uint32_t layer, uint32_t token, uint32_t head, uint32_t heads
   runs.count[1] = visible - runs.count[0];
 
   uint32_t kv_head = head / (c->n_heads / c->n_kv_heads), stride = c->kv_dim;
-  const uint16_t *k = cache->k + kv_head * dim, *v = cache->v + kv_head * dim;
+  uint64_t first = first_cell(cache, state.pass[token].sequence) * stride + kv_head * dim;
+  const uint16_t *k = cache->k + first, *v = cache->v + first;
   const float *q = state.q + (uint64_t)token * round_up(c->q_dim, TILE) + head * dim;
   uint32_t p_stride = state.scores_stride;
   for (uint32_t r = 0, at = 0; r < 2; at += runs.count[r], r++)

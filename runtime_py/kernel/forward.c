@@ -75,7 +75,7 @@ static void finish_qkv(uint32_t layer, uint32_t token) {
   if (q_bias->data) add_into(q, (const float *)q_bias->data, c->q_dim);
   if (k_bias->data) add_into(k, (const float *)k_bias->data, c->kv_dim);
   if (v_bias->data) add_into(v, (const float *)v_bias->data, c->kv_dim);
-  uint32_t local = layer_slides(c, layer) ? BATCH : 0;
+  uint32_t local = layer_slides(c, layer) ? state.batch : 0;
   const float *angles = state.rope + (uint64_t)c->rope_dim * (local + token);
   for (uint32_t h = 0; h < c->n_heads + c->n_kv_heads; h++) {
     bool query = h < c->n_heads;
@@ -84,10 +84,7 @@ static void finish_qkv(uint32_t layer, uint32_t token) {
     if (norm->data) rms_norm(head, (const float *)norm->data, c->head_dim, c->norm_epsilon, head);
     rotate(head, angles, c->rope_dim, c->rope_halves);
   }
-  const LayerCache *cache = &state.cache[layer];
-  uint64_t at = (uint64_t)((state.position + token) % cache->capacity) * c->kv_dim;
-  store_f16(k, c->kv_dim, cache->k + at);
-  store_f16(v, c->kv_dim, cache->v + at);
+  store_cells(layer, token, k, v);
 }
 
 static bool attention_block(uint32_t layer, uint32_t n) {
@@ -145,34 +142,34 @@ static bool feed_forward_block(uint32_t layer, uint32_t n) {
 static void embed(uint32_t token) {
   const Config *c = &weights.config;
   float *x = state.x + (uint64_t)token * round_up(c->n_embd, TILE);
-  dequantize_row(&weights.shared[TOKEN_EMBD], (uint32_t)state.tokens[token], x);
+  dequantize_row(&weights.shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
   for (uint32_t i = 0; i < c->n_embd; i++) x[i] *= c->embedding_scale;
 }
 
-/* Logits of the last token of the pass only. */
-static bool output_head(uint32_t n, uint32_t thread) {
+/* Logits of the wanted tokens. */
+static bool output_head(uint32_t n_outputs) {
   const Config *c = &weights.config;
   const Tensor *head = weights.shared[OUTPUT].data ? &weights.shared[OUTPUT] : &weights.shared[TOKEN_EMBD];
-  if (thread == 0) {
-    add_branch(n - 1, layer_tensor(c->n_layers - 1, POST_FFN_NORM));
-    norm_input(n - 1, 0, &weights.shared[OUTPUT_NORM], &head, 1);
+  for (uint32_t row; (row = next_task(n_outputs)) < n_outputs;) {
+    uint32_t token = state.outputs[row];
+    add_branch(token, layer_tensor(c->n_layers - 1, POST_FFN_NORM));
+    norm_input(token, row, &weights.shared[OUTPUT_NORM], &head, 1);
   }
   if (!barrier()) return false;
   const Product product = {head, state.logits, round_up(c->n_vocab, TILE)};
-  return multiply(&product, 1, 1);
+  return multiply(&product, 1, n_outputs);
 }
 
 void forward(uint32_t thread) {
   /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
-  uint32_t n = state.n_tokens;
-  bool want_logits = state.want_logits;
+  uint32_t n = state.n_tokens, n_outputs = state.n_outputs;
   if (!barrier()) return;
   for (uint32_t t; (t = next_task(n)) < n;) embed(t);
-  if (thread == state.n_threads - 1) rope_table(n, state.position);
+  if (thread == state.n_threads - 1) rope_table(n);
   if (!barrier()) return;
   for (uint32_t layer = 0; layer < weights.config.n_layers; layer++)
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread) ||
         !feed_forward_block(layer, n))
       return;
-  if (want_logits) output_head(n, thread);
+  if (n_outputs) output_head(n_outputs);
 }

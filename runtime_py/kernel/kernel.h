@@ -1,4 +1,5 @@
-/* The kernel's data: what the model is, where its weights lie, and the state of one sequence.
+/* The kernel's data: what the model is, where its weights lie, and the state of the
+ * sequences.
  *
  * A freestanding WASM module whose only import is a shared memory. Nothing here depends on the
  * host: no libc, no clock, no allocation after `mlr_open` has laid the memory out.
@@ -19,9 +20,12 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-  ABI_VERSION = 1,
+  ABI_VERSION = 2,
+  DESCRIPTOR_VERSION = 1,
   MAX_LAYERS = 256,
   MAX_THREADS = 64,
+  MAX_SEQUENCES = 64,
+  MAX_OUTPUTS = 8,       /* tokens of a pass with logits, where there are no more sequences */
   BATCH = 64,            /* tokens evaluated in one pass at most */
   TILE = 8,              /* rows of a weight tile */
   STACK_BYTES = 1 << 16, /* of each worker */
@@ -112,28 +116,28 @@ typedef struct {
 typedef struct {
   uint32_t cols;   /* row length, a multiple of 32 */
 #ifdef __wasm_relaxed_simd__
-  int8_t *q;       /* (BATCH, cols) */
-  uint8_t *split;  /* (BATCH, cols / 4, 2, 4): max(q, 0) and max(-q, 0) of each four */
+  int8_t *q;       /* (batch, cols) */
+  uint8_t *split;  /* (batch, cols / 4, 2, 4): max(q, 0) and max(-q, 0) of each four */
 #else
-  int16_t *q;      /* (BATCH, cols) */
+  int16_t *q;      /* (batch, cols) */
 #endif
-  float *scale;    /* (BATCH, cols / 32) */
-  int16_t *sum16;  /* (BATCH, cols / 16): sum of each 16 q */
-  int16_t *sum32;  /* (BATCH, cols / 32) */
+  float *scale;    /* (batch, cols / 32) */
+  int16_t *sum16;  /* (batch, cols / 16): sum of each 16 q */
+  int16_t *sum32;  /* (batch, cols / 32) */
 } Quantized;
 
 /* Activations in each form that some weight type multiplies. */
 typedef struct {
-  float *f32;        /* (BATCH, stride) */
+  float *f32;        /* (batch, stride) */
   uint32_t stride;
   Quantized block32; /* scales per 32, rounded to f16: for Q4_0, Q5_0, Q8_0 */
   Quantized block256; /* one scale per 256: for Q4_K, Q6_K */
 } Activations;
 
 typedef struct {
-  uint32_t capacity; /* positions held; position p lies at p % capacity */
-  uint16_t *k;       /* (capacity, kv_dim) f16 */
-  uint16_t *v;       /* (capacity, kv_dim) f16 */
+  uint32_t capacity; /* positions held of a sequence; position p lies at p % capacity */
+  uint16_t *k;       /* (n_sequences, capacity, kv_dim) f16 */
+  uint16_t *v;       /* (n_sequences, capacity, kv_dim) f16 */
 } LayerCache;
 
 typedef struct {
@@ -146,27 +150,44 @@ typedef struct {
 } Weights;
 
 typedef struct {
-  uint32_t n_ctx, n_threads;
   uint32_t position; /* tokens in the KV cache */
   uint32_t written;  /* the highest `position` since it was 0: how far rings have been overwritten */
+  int32_t *history;  /* (n_ctx) the tokens in the KV cache */
+} Sequence;
+
+/* A token of the pass under way, and where it belongs. */
+typedef struct {
+  int32_t id;
+  uint32_t sequence, position;
+} BatchToken;
+
+typedef struct {
+  uint32_t n_ctx, n_threads, n_sequences;
+  uint32_t batch;     /* tokens in one pass at most */
+  uint32_t max_outputs; /* rows of `logits` */
   bool ready;
+  Sequence sequences[MAX_SEQUENCES];
   LayerCache cache[MAX_LAYERS];
-  int32_t *history; /* (n_ctx) the tokens in the KV cache */
-  int32_t tokens[BATCH];
-  uint32_t n_tokens; /* of the pass under way */
-  bool want_logits;  /* after its last token */
+  /* what the host asks for: (batch) each */
+  int32_t *tokens;
+  uint32_t *token_sequences, *wanted;
+  /* the pass under way */
+  BatchToken *pass;   /* (batch) */
+  uint32_t n_tokens;
+  uint32_t *outputs;  /* (max_outputs) indices into `pass` of the tokens whose logits are wanted */
+  uint32_t n_outputs; /* of the last pass: rows of `logits` that hold something */
   /* scratch of one pass; strides are the widths rounded up to TILE */
-  float *x;          /* (BATCH, n_embd) the residual stream */
-  float *branch;     /* (BATCH, n_embd) what a block adds to it */
-  float *q;          /* (BATCH, q_dim) */
-  float *k, *v;      /* (BATCH, kv_dim) */
-  float *gate, *up;  /* (BATCH, n_ff) */
-  float *rope;       /* (2 global/local, BATCH, rope_dim / 2, 2 cos/sin) */
+  float *x;          /* (batch, n_embd) the residual stream */
+  float *branch;     /* (batch, n_embd) what a block adds to it */
+  float *q;          /* (batch, q_dim) */
+  float *k, *v;      /* (batch, kv_dim) */
+  float *gate, *up;  /* (batch, n_ff) */
+  float *rope;       /* (2 global/local, batch, rope_dim / 2, 2 cos/sin) */
   float *inverse_frequency; /* (2 global/local, rope_dim / 2) */
   float *scores;     /* (n_threads, HEADS_PER_TASK, scores_stride) */
   uint32_t scores_stride;
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
-  float *logits;     /* (n_vocab) */
+  float *logits;     /* (max_outputs, n_vocab) */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */
   void *candidates;  /* (n_vocab) of the sampler */
   uint8_t *stacks;   /* (n_threads - 1, STACK_BYTES) */
@@ -179,6 +200,11 @@ extern uint8_t staging[STAGING_BYTES];
 
 INLINE uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 INLINE uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+/* Addresses go to the host as doubles, which hold them in memories of any size. */
+INLINE double address_of(const void *p) { return (double)(uintptr_t)p; }
+INLINE float *logits_row(uint32_t row) {
+  return state.logits + (uint64_t)row * round_up(weights.config.n_vocab, TILE);
+}
 INLINE const Tensor *layer_tensor(uint32_t layer, Slot slot) {
   return &weights.layers[layer][slot - ATTN_NORM];
 }
@@ -211,9 +237,20 @@ void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, fl
 void add_into(float *x, const float *y, uint32_t n);
 void gated(const float *gate, const float *up, uint32_t n, bool gelu, float *out);
 void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves);
-void rope_table(uint32_t n, uint32_t position);
+void rope_table(uint32_t n);
 void rope_frequencies(void);
 void store_f16(const float *x, uint32_t n, uint16_t *out);
+
+/* cache.c */
+void place_cache(void);
+void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v);
+/* The first cell of a sequence in a layer's keys or values: an index to multiply by kv_dim. */
+INLINE uint64_t first_cell(const LayerCache *cache, uint32_t sequence) {
+  return (uint64_t)sequence * cache->capacity;
+}
+
+/* open.c */
+void *place(uint64_t bytes);
 
 /* attention.c */
 uint32_t attention_tasks(uint32_t n_tokens);

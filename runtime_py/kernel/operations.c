@@ -56,15 +56,15 @@ void rope_frequencies(void) {
   }
 }
 
-/* cos and sin of the angles of `n` positions from `position` on, for global and local layers. */
-void rope_table(uint32_t n, uint32_t position) {
+/* cos and sin of the angles of the pass's `n` tokens, for global and local layers. */
+void rope_table(uint32_t n) {
   uint32_t half = weights.config.rope_dim / 2;
   for (uint32_t local = 0; local < 2; local++)
     for (uint32_t t = 0; t < n; t++) {
-      float *out = state.rope + 2ull * half * (local * BATCH + t);
+      float *out = state.rope + 2ull * half * (local * state.batch + t);
       for (uint32_t i = 0; i < half; i++) {
         double sine, cosine;
-        sin_cos_f64((double)(position + t) * (double)state.inverse_frequency[local * half + i], &sine,
+        sin_cos_f64((double)state.pass[t].position * (double)state.inverse_frequency[local * half + i], &sine,
                     &cosine);
         out[2 * i] = (float)cosine;
         out[2 * i + 1] = (float)sine;

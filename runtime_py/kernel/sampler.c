@@ -11,27 +11,30 @@ typedef struct {
   uint32_t id;
 } Candidate;
 
-static struct {
+typedef struct {
   float temperature, top_p, min_p, repeat_penalty;
   uint32_t top_k, repeat_last_n;
   uint64_t random; /* state of SplitMix64 */
-} sampler = {.top_p = 1.0f, .repeat_penalty = 1.0f};
+} Sampler;
 
+static Sampler samplers[MAX_SEQUENCES];
+
+/* How the tokens of a sequence are chosen. Until it is called, the largest logit wins. The two
+ * penalties of frequency and presence must be 0. */
 EXPORT(mlr_sampler)
-void mlr_sampler(float temperature, uint32_t top_k, float top_p, float min_p, float repeat_penalty,
-                 uint32_t repeat_last_n, uint32_t seed_low, uint32_t seed_high) {
-  sampler.temperature = temperature;
-  sampler.top_k = top_k;
-  sampler.top_p = top_p;
-  sampler.min_p = min_p;
-  sampler.repeat_penalty = repeat_penalty;
-  sampler.repeat_last_n = repeat_last_n;
-  sampler.random = (uint64_t)seed_high << 32 | seed_low;
+int32_t mlr_sampler(uint32_t sequence, float temperature, uint32_t top_k, float top_p, float min_p,
+                    float repeat_penalty, uint32_t repeat_last_n, float frequency_penalty,
+                    float presence_penalty, uint32_t seed_low, uint32_t seed_high) {
+  if (sequence >= MAX_SEQUENCES || frequency_penalty != 0.0f || presence_penalty != 0.0f)
+    return ERROR_ARGUMENT;
+  samplers[sequence] = (Sampler){temperature, top_p, min_p, repeat_penalty, top_k, repeat_last_n,
+                                 (uint64_t)seed_high << 32 | seed_low};
+  return OK;
 }
 
 /* SplitMix64 (Steele, Lea and Flood, 2014), as a number in [0, 1). */
-static double next_random(void) {
-  uint64_t z = sampler.random += 0x9e3779b97f4a7c15ull;
+static double next_random(Sampler *sampler) {
+  uint64_t z = sampler->random += 0x9e3779b97f4a7c15ull;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
   z = (z ^ z >> 27) * 0x94d049bb133111ebull;
   return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
@@ -69,15 +72,15 @@ static uint32_t argmax(const float *logits, uint32_t n) {
   return best;
 }
 
-static void penalize(Candidate *candidates) {
-  uint32_t n = min_u32(sampler.repeat_last_n, state.position);
-  for (uint32_t i = state.position - n; i < state.position; i++) {
-    uint32_t id = (uint32_t)state.history[i];
+static void penalize(const Sampler *sampler, const Sequence *sequence, Candidate *candidates) {
+  const int32_t *history = sequence->history;
+  uint32_t end = sequence->position, start = end - min_u32(sampler->repeat_last_n, end);
+  for (uint32_t i = start; i < end; i++) {
     bool seen = false;
-    for (uint32_t j = state.position - n; j < i && !seen; j++) seen = state.history[j] == state.history[i];
+    for (uint32_t j = start; j < i && !seen; j++) seen = history[j] == history[i];
     if (seen) continue;
-    float *logit = &candidates[id].logit;
-    *logit = *logit > 0.0f ? *logit / sampler.repeat_penalty : *logit * sampler.repeat_penalty;
+    float *logit = &candidates[history[i]].logit;
+    *logit = *logit > 0.0f ? *logit / sampler->repeat_penalty : *logit * sampler->repeat_penalty;
   }
 }
 
@@ -120,11 +123,11 @@ static uint32_t take_best(Candidate *candidates, uint32_t n, uint32_t limit, flo
   return kept;
 }
 
-static uint32_t draw(const Candidate *candidates, uint32_t n, float largest) {
+static uint32_t draw(Sampler *sampler, const Candidate *candidates, uint32_t n, float largest) {
   double total = 0.0, sum = 0.0;
-  float inverse = 1.0f / sampler.temperature;
+  float inverse = 1.0f / sampler->temperature;
   for (uint32_t i = 0; i < n; i++) total += (double)exp_f32((candidates[i].logit - largest) * inverse);
-  double target = next_random() * total;
+  double target = next_random(sampler) * total;
   for (uint32_t i = 0; i < n; i++) {
     sum += (double)exp_f32((candidates[i].logit - largest) * inverse);
     if (sum > target) return candidates[i].id;
@@ -132,37 +135,40 @@ static uint32_t draw(const Candidate *candidates, uint32_t n, float largest) {
   return candidates[n - 1].id;
 }
 
-/* The next token, or a negative error. Does not append it. */
-EXPORT(mlr_sample) int32_t mlr_sample(void) {
-  if (!state.ready || state.position == 0) return ERROR_STATE;
+/* The next token of a sequence, from a row of the logits, or a negative error. Does not append it. */
+EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
+  if (sequence >= state.n_sequences || row >= state.n_outputs) return ERROR_ARGUMENT;
+  Sampler *sampler = &samplers[sequence];
+  const float *logits = logits_row(row);
   uint32_t n = weights.config.n_vocab;
-  bool greedy = sampler.temperature <= 0.0f, penalty = sampler.repeat_penalty != 1.0f;
-  uint32_t best = argmax(state.logits, n);
-  if (!(__builtin_fabsf(state.logits[best]) < __builtin_inff())) return ERROR_NOT_FINITE;
+  bool greedy = sampler->temperature <= 0.0f;
+  bool penalty = sampler->repeat_penalty != 1.0f && sampler->repeat_last_n;
+  uint32_t best = argmax(logits, n);
+  if (!(__builtin_fabsf(logits[best]) < __builtin_inff())) return ERROR_NOT_FINITE;
   if (greedy && !penalty) return (int32_t)best;
 
   Candidate *candidates = state.candidates;
-  for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){state.logits[i], i};
-  if (penalty) penalize(candidates);
+  for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){logits[i], i};
+  if (penalty) penalize(sampler, &state.sequences[sequence], candidates);
   uint32_t first = 0;
   for (uint32_t i = 1; i < n; i++)
     if (before(candidates[i], candidates[first])) first = i;
   if (greedy) return (int32_t)first;
 
   float largest = candidates[first].logit;
-  if (sampler.min_p > 0.0f) { /* p >= min_p * p_max; the order of the steps does not matter to it */
-    float floor = sampler.min_p;
+  if (sampler->min_p > 0.0f) { /* p >= min_p * p_max; the order of the steps does not matter to it */
+    float floor = sampler->min_p;
     uint32_t kept = 0;
-    if (!(sampler.top_k || sampler.top_p < 1.0f)) {
+    if (!(sampler->top_k || sampler->top_p < 1.0f)) {
       for (uint32_t i = 0; i < n; i++)
         if (exp_f32(candidates[i].logit - largest) >= floor) candidates[kept++] = candidates[i];
-      return (int32_t)draw(candidates, kept, largest);
+      return (int32_t)draw(sampler, candidates, kept, largest);
     }
   }
-  if (sampler.top_k || sampler.top_p < 1.0f) {
-    n = take_best(candidates, n, sampler.top_k ? sampler.top_k : n, sampler.top_p);
-    if (sampler.min_p > 0.0f)
-      while (n > 1 && exp_f32(candidates[n - 1].logit - largest) < sampler.min_p) n--;
+  if (sampler->top_k || sampler->top_p < 1.0f) {
+    n = take_best(candidates, n, sampler->top_k ? sampler->top_k : n, sampler->top_p);
+    if (sampler->min_p > 0.0f)
+      while (n > 1 && exp_f32(candidates[n - 1].logit - largest) < sampler->min_p) n--;
   }
-  return (int32_t)draw(candidates, n, largest);
+  return (int32_t)draw(sampler, candidates, n, largest);
 }

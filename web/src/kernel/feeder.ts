@@ -37,7 +37,7 @@ export class Feeder {
 
   constructor(exports: KernelExports, memory: WebAssembly.Memory) {
     this.#exports = exports;
-    this.#staging = new Uint8Array(memory.buffer, exports.mlr_staging() >>> 0, exports.mlr_staging_size());
+    this.#staging = new Uint8Array(memory.buffer, exports.mlr_staging(), exports.mlr_staging_size());
   }
 
   /** Take bytes of the variant's file that begin at `offset`; calls come in file order. */

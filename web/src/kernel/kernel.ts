@@ -8,7 +8,7 @@ import { loadWeights, loadWeightsInWorker, type OnProgress, type Stored } from "
 
 const PAGE = 65536;
 const PLANNER_PAGES = 64; // enough for the module's own data
-const ABI_VERSION = 1;
+const ABI_VERSION = 2;
 
 /** A kernel's memory with instance 0 on it, and workers with further instances. */
 export class Kernel {
@@ -58,9 +58,9 @@ export class Kernel {
     if (descriptor.length > this.#exports.mlr_staging_size()) {
       throw new MlrError("LoadError", `the model has too many tensors (${descriptor.length} bytes of them)`);
     }
-    this.write(this.#exports.mlr_staging() >>> 0, descriptor);
+    this.write(this.#exports.mlr_staging(), descriptor);
     check(
-      this.#exports.mlr_open(descriptor.length, contextLength, threads),
+      this.#exports.mlr_open(descriptor.length, contextLength, threads, 1, 0),
       `mlr_open(${contextLength}, ${threads})`,
     );
   }

@@ -1,11 +1,17 @@
 import { MlrError } from "../shared/errors";
 
-/** The kernel's exports; `runtime_py/kernel/api.c` describes them. */
+/** The kernel's exports; `runtime_py/kernel/open.c` describes them. */
 export interface KernelExports {
   mlr_abi(): number;
   mlr_staging(): number;
   mlr_staging_size(): number;
-  mlr_open(descriptorBytes: number, contextLength: number, threads: number): number;
+  mlr_open(
+    descriptorBytes: number,
+    contextLength: number,
+    threads: number,
+    sequences: number,
+    flags: number,
+  ): number;
   mlr_bytes(kind: number): number;
   mlr_feed(offset: number, bytes: number): number;
   mlr_ready(): number;

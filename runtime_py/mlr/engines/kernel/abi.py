@@ -1,6 +1,6 @@
 """The kernel's binary interface in Python: its version and its errors.
 
-`runtime_py/kernel/kernel.h` and `api.c` are the other side.
+`runtime_py/kernel/kernel.h` is the other side.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from mlr.errors import (
     RequestError,
 )
 
-__all__ = ["ABI_VERSION", "PAGE", "TYPE_IDS", "error_for"]
+__all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "PAGE", "TYPE_IDS", "error_for"]
 
-ABI_VERSION = 1
+ABI_VERSION = 2
+DESCRIPTOR_VERSION = 1
 PAGE = 65536  # bytes of a page of WebAssembly memory
 
 # Ids of the GGUF format.

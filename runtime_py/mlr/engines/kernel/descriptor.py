@@ -1,6 +1,6 @@
 """The binary descriptor through which the kernel learns what a model is.
 
-Little-endian, laid out as `Header` and `Entry` in `runtime_py/kernel/api.c`. Tensors are named by
+Little-endian, laid out as `Header` and `Entry` in `runtime_py/kernel/open.c`. Tensors are named by
 slot (an enumeration in `kernel.h`) and layer and come in file order.
 """
 
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from typing import Protocol
 
-from mlr.engines.kernel.abi import ABI_VERSION, TYPE_IDS
+from mlr.engines.kernel.abi import DESCRIPTOR_VERSION, TYPE_IDS
 from mlr.errors import UnsupportedModelError
 from mlr.formats.model_config import ModelConfig
 
@@ -98,7 +98,7 @@ def build_descriptor(config: ModelConfig, tensors: Iterable[TensorPlace]) -> byt
         entries.append(ENTRY.pack(slot, layer, type_id, rows, columns, 0, float(tensor.offset)))
     header = HEADER.pack(
         MAGIC,
-        ABI_VERSION,
+        DESCRIPTOR_VERSION,
         config.n_layers,
         config.n_embd,
         config.n_ff,

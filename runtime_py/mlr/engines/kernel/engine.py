@@ -24,7 +24,9 @@ class KernelEngine:
         self._plan = plan
         self._vocabulary_size = vocabulary_size
         self._tokens_address = self._call("mlr_tokens")
+        self._wanted_address = self._call("mlr_wanted")
         self._batch = self._call("mlr_batch")
+        instance.write(self._call("mlr_token_sequences"), bytes(4 * self._batch))
 
     @property
     def detail(self) -> str:
@@ -49,7 +51,7 @@ class KernelEngine:
     @property
     def position(self) -> int:
         """How many tokens are in the KV cache."""
-        return self._call("mlr_position")
+        return self._call("mlr_position", 0)
 
     @property
     def memory(self) -> MemoryReport:
@@ -81,12 +83,14 @@ class KernelEngine:
             part = tokens[start : start + self._batch]
             assert self._instance is not None
             self._instance.write(self._tokens_address, struct.pack(f"<{len(part)}i", *part))
-            wanted = logits and start + len(part) == len(tokens)
-            self._call("mlr_eval", len(part), int(wanted))
+            wanted = [0] * len(part)
+            wanted[-1] = int(logits and start + len(part) == len(tokens))
+            self._instance.write(self._wanted_address, struct.pack(f"<{len(part)}I", *wanted))
+            self._call("mlr_eval", len(part))
 
     def logits(self) -> memoryview[float]:
         """A copy of the last logits: float32, shape (vocabulary_size,)."""
-        address = self._call("mlr_logits") & 0xFFFFFFFF
+        address = self._call("mlr_logits", 0)
         assert self._instance is not None
         return memoryview(self._instance.read(address, 4 * self._vocabulary_size)).cast("f")
 
@@ -94,26 +98,29 @@ class KernelEngine:
         """Set how `sample` chooses, and seed its random numbers."""
         self._call(
             "mlr_sampler",
+            0,
             sampling.temperature,
             sampling.top_k,
             sampling.top_p,
             sampling.min_p,
             sampling.repeat_penalty,
             sampling.repeat_last_n,
+            0.0,
+            0.0,
             _signed(sampling.seed & 0xFFFFFFFF),
             _signed(sampling.seed >> 32),
         )
 
     def sample(self) -> int:
         """Choose the next token from the last logits. Does not append it."""
-        return self._call("mlr_sample")
+        return self._call("mlr_sample", 0, 0)
 
     def truncate(self, position: int) -> None:
         """Forget every token from `position` on (0 forgets all).
 
         Raises `EngineError` when a sliding window no longer holds what precedes `position`.
         """
-        self._call("mlr_truncate", position)
+        self._call("mlr_truncate", 0, position)
 
     def close(self) -> None:
         """End the kernel's threads and free its memory."""

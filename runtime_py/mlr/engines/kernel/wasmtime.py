@@ -148,7 +148,7 @@ class WasmtimeKernel:
         if len(descriptor) > self._staging_size:
             raise LoadError(f"the model has too many tensors ({len(descriptor)} bytes of names)")
         self.write(self._staging, descriptor)
-        code = int(self.call("mlr_open", len(descriptor), context_length, threads))
+        code = int(self.call("mlr_open", len(descriptor), context_length, threads, 1, 0))
         if code:
             raise error_for(code, f"mlr_open({context_length}, {threads})")
 

@@ -99,15 +99,16 @@ def test_the_kernel_itself_checks_ids_and_counts(model: Path) -> None:
         assert instance is not None
         address = int(instance.call("mlr_tokens"))
         instance.write(address, (301).to_bytes(4, "little"))
-        assert instance.call("mlr_eval", 1, 1) == -8
+        assert instance.call("mlr_eval", 1) == -8
         instance.write(address, (-1 & 0xFFFFFFFF).to_bytes(4, "little"))
-        assert instance.call("mlr_eval", 1, 1) == -8
-        assert instance.call("mlr_eval", 0, 1) == -10
-        assert instance.call("mlr_eval", 65, 1) == -10
-        assert instance.call("mlr_eval", -1, 1) == -10
-        assert instance.call("mlr_sample") == -7, "nothing has been evaluated yet"
+        assert instance.call("mlr_eval", 1) == -8
+        assert instance.call("mlr_eval", 0) == -10
+        assert instance.call("mlr_eval", int(instance.call("mlr_batch")) + 1) == -10
+        assert instance.call("mlr_eval", -1) == -10
+        assert instance.call("mlr_sample", 0, 0) == -10, "nothing has been evaluated yet"
+        assert instance.call("mlr_logits", 0) == -10
         instance.write(address, bytes(4 * 64))
-        assert instance.call("mlr_eval", 21, 1) == -9
+        assert instance.call("mlr_eval", 21) == -9
 
 
 def test_a_closed_engine_says_so(model: Path) -> None:
@@ -126,9 +127,10 @@ def test_a_trap_is_an_error_and_the_model_can_be_loaded_again(model: Path, threa
     with open_kernel(model, threads=threads) as engine:
         instance = engine._instance
         assert instance is not None
-        tokens = int(instance.call("mlr_tokens"))
-        # the pointers to the scratch buffers lie behind the token ids: send them out of memory
-        instance.write(tokens + 4 * int(instance.call("mlr_batch")), b"\xff" * 48)
+        tokens = int(instance.call("mlr_tokens")).to_bytes(4, "little")
+        # the kernel's own pointer to the ids, in its data: send it out of memory
+        pointer = instance.read(0, int(instance.call("mlr_tokens"))).index(tokens)
+        instance.write(pointer, b"\xff" * 4)
         with pytest.raises(EngineError, match="failed"):
             engine.evaluate([1, 2, 3])
         with pytest.raises(EngineError):
@@ -144,7 +146,7 @@ def test_numbers_that_are_not_finite_are_an_error(model: Path) -> None:
         instance = engine._instance
         assert instance is not None
         nan = bytes.fromhex("0000c07f") * engine.vocabulary_size
-        instance.write(int(instance.call("mlr_logits")), nan)
+        instance.write(int(instance.call("mlr_logits", 0)), nan)
         with pytest.raises(EngineError, match="not finite"):
             engine.sample()
         engine.configure(Sampling(temperature=1.0, top_k=5))

@@ -31,7 +31,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelEngine]:
 def put_logits(engine: KernelEngine, logits: NDArray[np.float32]) -> None:
     instance = engine._instance
     assert instance is not None
-    instance.write(int(instance.call("mlr_logits")), logits.astype("<f4").tobytes())
+    instance.write(int(instance.call("mlr_logits", 0)), logits.astype("<f4").tobytes())
 
 
 def distribution(logits: NDArray[np.float32], s: Sampling) -> dict[int, float]:

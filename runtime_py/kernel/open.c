@@ -1,8 +1,8 @@
-/* The exported functions: laying memory out, taking weights in, evaluating tokens.
+/* The exported functions before evaluation: laying memory out and taking weights in.
  *
  * A host calls, in this order: mlr_open with a descriptor in the staging buffer; mlr_bytes to learn
  * how much memory the layout takes; mlr_feed for the bytes of the tensors in file order; mlr_ready;
- * mlr_worker on each further instance; then mlr_eval, mlr_sample, mlr_truncate at will.
+ * mlr_worker on each further instance; then those of eval.c, cache.c and sampler.c at will.
  */
 #include "attention.h"
 #include "kernel.h"
@@ -29,19 +29,15 @@ typedef struct {
 } Entry;
 
 EXPORT(mlr_abi) uint32_t mlr_abi(void) { return ABI_VERSION; }
-EXPORT(mlr_staging) void *mlr_staging(void) { return staging; }
+EXPORT(mlr_staging) double mlr_staging(void) { return address_of(staging); }
 EXPORT(mlr_staging_size) uint32_t mlr_staging_size(void) { return STAGING_BYTES; }
-EXPORT(mlr_tokens) void *mlr_tokens(void) { return state.tokens; }
-EXPORT(mlr_batch) uint32_t mlr_batch(void) { return BATCH; }
-EXPORT(mlr_logits) void *mlr_logits(void) { return state.logits; }
-EXPORT(mlr_position) uint32_t mlr_position(void) { return state.position; }
 
 static bool within(uint32_t value, uint32_t low, uint32_t high) { return value >= low && value <= high; }
 static bool positive(double value) { return value > 0.0 && value < 1e15; }
 
 static bool read_config(const Header *h) {
   Config *c = &weights.config;
-  if (h->magic != MAGIC || h->version != ABI_VERSION) return false;
+  if (h->magic != MAGIC || h->version != DESCRIPTOR_VERSION) return false;
   if (!within(h->n_layers, 1, MAX_LAYERS) || !within(h->n_embd, 4, 1 << 20) || h->n_embd % 4 ||
       !within(h->n_ff, 1, 1 << 20) || !within(h->n_heads, 1, 4096) ||
       !within(h->n_kv_heads, 1, h->n_heads) || h->n_heads % h->n_kv_heads ||
@@ -100,7 +96,7 @@ static bool is_required(Slot slot) { return slot != OUTPUT && slot != ROPE_FREQS
 
 /* Addresses handed out from the heap's start; 64-bit so that too much is noticed. */
 static uint64_t top;
-static void *place(uint64_t bytes) {
+void *place(uint64_t bytes) {
   uint64_t at = top;
   top += (bytes + 63) / 64 * 64;
   return at <= UINT32_MAX ? (void *)(uintptr_t)at : NULL;
@@ -141,7 +137,7 @@ static int32_t read_tensors(const Header *h) {
 }
 
 static void place_quantized(Quantized *x, uint32_t cols) {
-  uint64_t n = (uint64_t)BATCH * cols;
+  uint64_t n = (uint64_t)state.batch * cols;
   x->cols = cols;
 #ifdef __wasm_relaxed_simd__
   x->q = place(n);
@@ -154,25 +150,20 @@ static void place_quantized(Quantized *x, uint32_t cols) {
   x->sum32 = place(n / 32 * 2);
 }
 
-static float *place_rows(uint32_t width) { return place(4ull * BATCH * round_up(width, TILE)); }
-
-static void place_cache(void) {
-  const Config *c = &weights.config;
-  for (uint32_t i = 0; i < c->n_layers; i++) {
-    LayerCache *cache = &state.cache[i];
-    cache->capacity = state.n_ctx;
-    if (layer_slides(c, i)) cache->capacity = min_u32(state.n_ctx, c->sliding_window + BATCH);
-    cache->k = place(2ull * cache->capacity * c->kv_dim);
-    cache->v = place(2ull * cache->capacity * c->kv_dim);
-  }
-}
+static float *place_rows(uint32_t width) { return place(4ull * state.batch * round_up(width, TILE)); }
 
 static void place_scratch(void) {
   const Config *c = &weights.config;
   uint32_t widest = c->n_embd > c->q_dim ? c->n_embd : c->q_dim;
   widest = round_up(widest > c->n_ff ? widest : c->n_ff, 256);
   state.stacks = place((uint64_t)(state.n_threads - 1) * STACK_BYTES);
-  state.history = place(4ull * state.n_ctx);
+  for (uint32_t i = 0; i < state.n_sequences; i++)
+    state.sequences[i].history = place(4ull * state.n_ctx);
+  state.tokens = place(4ull * state.batch);
+  state.token_sequences = place(4ull * state.batch);
+  state.wanted = place(4ull * state.batch);
+  state.pass = place(sizeof(BatchToken) * (uint64_t)state.batch);
+  state.outputs = place(4ull * state.max_outputs);
   state.x = place_rows(c->n_embd);
   state.branch = place_rows(c->n_embd);
   state.q = place_rows(c->q_dim);
@@ -180,7 +171,7 @@ static void place_scratch(void) {
   state.v = place_rows(c->kv_dim);
   state.gate = place_rows(c->n_ff);
   state.up = place_rows(c->n_ff);
-  state.rope = place(8ull * BATCH * c->rope_dim);
+  state.rope = place(8ull * state.batch * c->rope_dim);
   state.inverse_frequency = place(4ull * c->rope_dim);
   state.scores_stride = round_up(state.n_ctx, 4);
   state.scores = place(4ull * state.n_threads * HEADS_PER_TASK * state.scores_stride);
@@ -188,7 +179,7 @@ static void place_scratch(void) {
   state.input.f32 = place_rows(widest);
   place_quantized(&state.input.block32, widest);
   place_quantized(&state.input.block256, widest);
-  state.logits = place(4ull * round_up(c->n_vocab, TILE));
+  state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
   state.candidates = place(8ull * c->n_vocab);
   uint64_t largest = 0;
   for (uint32_t i = 0; i < weights.n_tensors; i++) {
@@ -199,9 +190,12 @@ static void place_scratch(void) {
   state.carry = place(largest);
 }
 
-/* Read the descriptor in the staging buffer and lay out the memory for `n_ctx` positions and
- * `n_threads` threads. Touches no memory beyond the module's own data. */
-EXPORT(mlr_open) int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads) {
+/* Read the descriptor in the staging buffer and lay out the memory for `n_sequences` of `n_ctx`
+ * positions each and `n_threads` threads. Touches no memory beyond the module's own data. `flags`
+ * must be 0. */
+EXPORT(mlr_open)
+int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_sequences,
+                 uint32_t flags) {
   const Header *h = (const Header *)staging;
   if (state.total_bytes) return ERROR_STATE;
   if (bytes < sizeof(Header) || bytes > STAGING_BYTES || !read_config(h)) return ERROR_DESCRIPTOR;
@@ -209,13 +203,18 @@ EXPORT(mlr_open) int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_thr
       bytes != sizeof(Header) + h->n_tensors * sizeof(Entry) ||
       h->n_tensors > sizeof weights.in_file_order / sizeof *weights.in_file_order)
     return ERROR_DESCRIPTOR;
-  if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS)) return ERROR_ARGUMENT;
+  if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS) ||
+      !within(n_sequences, 1, MAX_SEQUENCES) || flags)
+    return ERROR_ARGUMENT;
   uint64_t start = top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
   int32_t error = read_tensors(h);
   if (error) return error;
   state.weight_bytes = top - start;
   state.n_ctx = n_ctx;
   state.n_threads = n_threads;
+  state.n_sequences = n_sequences;
+  state.batch = BATCH;
+  state.max_outputs = min_u32(n_sequences > MAX_OUTPUTS ? n_sequences : MAX_OUTPUTS, state.batch);
   place_cache();
   state.cache_bytes = top - start - state.weight_bytes;
   place_scratch();
@@ -283,37 +282,5 @@ EXPORT(mlr_ready) int32_t mlr_ready(void) {
   if (weights.n_feeding != weights.n_tensors) return ERROR_INCOMPLETE;
   rope_frequencies();
   state.ready = true;
-  return OK;
-}
-
-/* Append the first `n` ids of `mlr_tokens` and, if they are wanted, compute the logits after the
- * last. */
-EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n, uint32_t want_logits) {
-  if (!state.ready) return ERROR_STATE;
-  if (!within(n, 1, BATCH)) return ERROR_ARGUMENT;
-  if (n > state.n_ctx - state.position) return ERROR_CONTEXT;
-  for (uint32_t i = 0; i < n; i++)
-    if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
-  for (uint32_t i = 0; i < n; i++) state.history[state.position + i] = state.tokens[i];
-  state.n_tokens = n;
-  state.want_logits = want_logits;
-  int32_t error = run_forward();
-  if (!error) state.position += n;
-  if (state.written < state.position) state.written = state.position;
-  return error;
-}
-
-/* Forget the positions from `n` on. A sliding layer keeps only its window: where that has been
- * overwritten the answer is ERROR_STATE and nothing changes; 0 always works. */
-EXPORT(mlr_truncate) int32_t mlr_truncate(uint32_t n) {
-  if (n > state.position) return ERROR_ARGUMENT;
-  const Config *c = &weights.config;
-  for (uint32_t i = 0; i < c->n_layers && n > 0; i++) {
-    if (!layer_slides(c, i)) continue;
-    uint32_t oldest = n > c->sliding_window ? n - c->sliding_window : 0;
-    if (state.written - oldest > state.cache[i].capacity) return ERROR_STATE;
-  }
-  state.position = n;
-  if (n == 0) state.written = 0;
   return OK;
 }
