@@ -244,7 +244,7 @@ class TokenStream:
         self._engine.evaluate(self._prompt_ids[start:end], logits=last)
 
     def _full(self) -> bool:
-        return self._engine.position >= self._engine.context_length
+        return self._engine.position() >= self._engine.context_length
 
     def _step(self, token: int) -> int:
         self._engine.evaluate([token])

@@ -22,6 +22,7 @@ from mlr.tokenizer import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from mlr.bundle.manifest import License, Manifest, Variant
     from mlr.bundle.reader import Bundle
+    from mlr.engines.kernel.instance import CacheType
 
 __all__ = [
     "Event",
@@ -166,6 +167,8 @@ async def load(
     engine: str = "auto",
     threads: int | None = None,
     context_length: int | None = None,
+    sequences: int = 1,
+    kv_type: CacheType = "f16",
     memory_limit: int | None = None,
     on_progress: ProgressCallback | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -173,12 +176,13 @@ async def load(
     """Load a bundle from a folder or a URL.
 
     `threads` defaults to the cores there are (at most 8), `context_length` to the model's but at
-    most 4096 tokens. `memory_limit` (bytes) refuses a model that is predicted to need more.
-    `on_progress` is called with `LoadProgress`; `on_event` with that and with what follows in the
-    model's life: `Loaded`, each `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one
-    of its forms (`ManifestError`, `IntegrityError`, `FetchError`, `StorageError`,
-    `CapacityError`, `UnsupportedModelError`, `TokenizerError`) and `RequestError` for a wrong
-    argument.
+    most 4096 tokens. `sequences` is how many generations can run at once, each with a KV cache of
+    that length; `kv_type` "q8" holds it in 8 bits, in about half the memory. `memory_limit`
+    (bytes) refuses a model that is predicted to need more. `on_progress` is called with
+    `LoadProgress`; `on_event` with that and with what follows in the model's life: `Loaded`, each
+    `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one of its forms
+    (`ManifestError`, `IntegrityError`, `FetchError`, `StorageError`, `CapacityError`,
+    `UnsupportedModelError`, `TokenizerError`) and `RequestError` for a wrong argument.
     """
     from mlr.bundle.reader import open_bundle
 
@@ -199,6 +203,8 @@ async def load(
             host,
             threads=threads,
             context_length=context_length,
+            sequences=sequences,
+            kv_type=kv_type,
             memory_limit=memory_limit,
             on_progress=_both(on_progress, on_event),
         )
@@ -247,6 +253,8 @@ async def _open_engine(
     *,
     threads: int | None,
     context_length: int | None,
+    sequences: int,
+    kv_type: CacheType,
     memory_limit: int | None,
     on_progress: ProgressCallback | None,
 ) -> Engine:
@@ -262,6 +270,8 @@ async def _open_engine(
         host,
         threads=threads,
         context_length=context_length,
+        sequences=sequences,
+        kv_type=kv_type,
         memory_limit=memory_limit,
         on_progress=on_progress,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.instance import CacheType, KernelOptions
 from mlr.engines.kernel.wasmtime import WasmtimeKernel, plan
 from mlr.formats.gguf import read_gguf
 from mlr.formats.model_config import ModelConfig
@@ -26,6 +27,8 @@ def open_kernel(
     *,
     context_length: int = 256,
     threads: int = 1,
+    sequences: int = 1,
+    kv_type: CacheType = "f16",
     build: str = "relaxed",
 ) -> Iterator[KernelEngine]:
     """The kernel engine under wasmtime with the weights of a GGUF file in it."""
@@ -34,16 +37,17 @@ def open_kernel(
         file = read_gguf(source)
         shapes = {tensor.name: tensor.shape for tensor in file.tensors}
         config = ModelConfig.from_gguf(file.metadata, shapes)
-        needs = plan(build_descriptor(config, file.tensors), context_length, threads, build)
+        options = KernelOptions(context_length, threads, sequences, kv_type)
+        needs = plan(build_descriptor(config, file.tensors), options, build)
         kernel = WasmtimeKernel(-(-needs.total_bytes // PAGE), build)
-        kernel.layout(needs.descriptor, context_length, threads)
+        kernel.layout(needs.descriptor, options)
         start, piece = min(tensor.offset for tensor in file.tensors), 1 << 20
         for offset in range(start, source.size, piece):
             kernel.feed(offset, source.read_at(offset, min(piece, source.size - offset)))
         kernel.start(threads)
     finally:
         source.close()
-    engine = KernelEngine(kernel, needs, config.n_vocab)
+    engine = KernelEngine(kernel, needs, config)
     try:
         yield engine
     finally:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mlr.errors import RequestError
 
-__all__ = ["Engine", "MemoryReport", "Sampling"]
+__all__ = ["Engine", "MemoryReport", "Sampling", "Step", "Wanted"]
+
+Wanted = Literal["last", "all", "none"]
+"""Of which tokens the logits are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,20 @@ class MemoryReport:
         return self.weights + self.kv_cache + self.scratch
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Tokens to append to a sequence, as a part of a batch."""
+
+    sequence: int
+    tokens: Sequence[int]
+    wanted: Wanted = "last"
+
+
 class Engine(Protocol):
-    """One sequence being evaluated: tokens go in, logits and a next token come out.
+    """Sequences being evaluated: tokens go in, logits and a next token come out.
+
+    Sequences are numbered from 0 on and have nothing to do with each other: what a sequence's
+    logits are depends on its own tokens alone, bit for bit, whatever is evaluated beside it.
 
     An engine is used by one caller at a time. Its calls block; a host runs them where blocking
     is allowed (a thread in CPython, the worker itself in a browser).
@@ -89,12 +104,26 @@ class Engine(Protocol):
 
     @property
     def context_length(self) -> int:
-        """How many tokens the KV cache holds."""
+        """How many tokens the KV cache holds of each sequence."""
         ...
 
     @property
-    def position(self) -> int:
-        """How many tokens have been evaluated and are in the KV cache."""
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many tokens `evaluate_batch` takes at most."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """Of how many tokens `evaluate_batch` computes logits at most."""
+        ...
+
+    def position(self, sequence: int = 0) -> int:
+        """How many tokens of a sequence have been evaluated and are in the KV cache."""
         ...
 
     @property
@@ -102,8 +131,8 @@ class Engine(Protocol):
         """What the loaded model takes."""
         ...
 
-    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
-        """Append `tokens` and compute the logits after the last of them.
+    def evaluate(self, tokens: Sequence[int], *, sequence: int = 0, logits: bool = True) -> None:
+        """Append any number of `tokens` and compute the logits after the last of them, as row 0.
 
         `logits` False leaves the logits out, for a part of a prompt that goes on.
 
@@ -112,20 +141,68 @@ class Engine(Protocol):
         """
         ...
 
-    def logits(self) -> memoryview[float]:
-        """A copy of the last logits: float32, shape (vocabulary_size,)."""
+    def evaluate_batch(self, steps: Sequence[Step]) -> None:
+        """Append the tokens of all `steps` in one pass: at most `batch` of them.
+
+        The logits of the wanted tokens, at most `outputs`, become rows 0, 1, … in the order of
+        the tokens. Raises what `evaluate` raises; then nothing has been appended.
+        """
         ...
 
-    def configure(self, sampling: Sampling) -> None:
-        """Set how `sample` chooses, and seed its random numbers."""
+    def logits(self, row: int = 0) -> memoryview[float]:
+        """A copy of a row of the last logits: float32, shape (vocabulary_size,)."""
         ...
 
-    def sample(self) -> int:
-        """Choose the next token from the last logits. Does not append it."""
+    def configure(self, sampling: Sampling, sequence: int = 0) -> None:
+        """Set how `sample` chooses for a sequence, and seed its random numbers."""
         ...
 
-    def truncate(self, position: int) -> None:
-        """Forget every token from `position` on (0 forgets all)."""
+    def sample(self, sequence: int = 0, row: int = 0) -> int:
+        """Choose the next token of a sequence from a row of the last logits.
+
+        Does not append it.
+        """
+        ...
+
+    def truncate(self, position: int, sequence: int = 0) -> None:
+        """Forget every token of a sequence from `position` on (0 forgets all).
+
+        Raises `EngineError` when a sliding window no longer holds what precedes `position`.
+        """
+        ...
+
+    def fork(self, source: int, target: int, position: int) -> None:
+        """Make sequence `target` the first `position` tokens of `source`.
+
+        Raises `EngineError` as `truncate` does.
+        """
+        ...
+
+    def shift(self, keep: int, discard: int, sequence: int = 0) -> None:
+        """Drop the tokens from `keep` to `keep + discard` and move those after them down.
+
+        The tokens moved keep what they have seen of those dropped. Raises `EngineError` where
+        the model's positions do not allow it.
+        """
+        ...
+
+    def save(self, sequence: int = 0) -> bytes:
+        """A sequence as bytes that `restore` takes, here or in another load of the same model."""
+        ...
+
+    def restore(self, data: bytes, sequence: int = 0) -> None:
+        """Make a sequence what `save` gave.
+
+        Raises `RequestError` for bytes that are damaged or of another model or setting; then the
+        sequence is empty.
+        """
+        ...
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+        """The embedding of each text, given as token ids: float32, shape (width,).
+
+        Raises `RequestError` for a model that gives no embeddings or a text that is too long.
+        """
         ...
 
     def close(self) -> None:

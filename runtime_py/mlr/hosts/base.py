@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mlr.bundle.cache import DiskCache
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
-    from mlr.engines.kernel.instance import KernelInstance, KernelPlan
+    from mlr.engines.kernel.instance import KernelInstance, KernelOptions, KernelPlan
 
 __all__ = ["MAX_DEFAULT_THREADS", "Host", "LoadProgress", "ProgressCallback"]
 
@@ -63,7 +63,7 @@ class Host(Protocol):
         """Bytes of memory that can still be taken, or None when the host does not tell."""
         ...
 
-    async def plan_kernel(self, descriptor: bytes, context_length: int, threads: int) -> KernelPlan:
+    async def plan_kernel(self, descriptor: bytes, options: KernelOptions) -> KernelPlan:
         """Ask the kernel how much memory a model takes. Raises `LoadError`."""
         ...
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlr.bundle.cache import DiskCache
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
-    from mlr.engines.kernel.instance import KernelInstance, KernelPlan
+    from mlr.engines.kernel.instance import KernelInstance, KernelOptions, KernelPlan
 
 __all__ = ["CPythonHost"]
 
@@ -80,11 +80,11 @@ class CPythonHost:
             available = left if available is None else min(available, left)
         return available
 
-    async def plan_kernel(self, descriptor: bytes, context_length: int, threads: int) -> KernelPlan:
+    async def plan_kernel(self, descriptor: bytes, options: KernelOptions) -> KernelPlan:
         """Ask the kernel how much memory a model takes."""
         from mlr.engines.kernel.wasmtime import plan
 
-        return await self.run(plan, descriptor, context_length, threads)
+        return await self.run(plan, descriptor, options)
 
     async def open_kernel(
         self,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlr import errors
 from mlr.engines.base import MemoryReport
 from mlr.engines.kernel.abi import error_for
-from mlr.engines.kernel.instance import KernelInstance, KernelPlan
+from mlr.engines.kernel.instance import KernelInstance, KernelOptions, KernelPlan
 from mlr.hosts.base import MAX_DEFAULT_THREADS, LoadProgress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -74,15 +74,13 @@ class PyodideHost:
         """All of the device's memory, which no model can go beyond; None where not told."""
         return int(self._javascript.deviceMemory * 2**30) or None
 
-    async def plan_kernel(self, descriptor: bytes, context_length: int, threads: int) -> KernelPlan:
+    async def plan_kernel(self, descriptor: bytes, options: KernelOptions) -> KernelPlan:
         """Ask the kernel how much memory a model takes. Raises `LoadError`."""
         from pyodide.ffi import to_js
 
-        planned = await _awaited(self._javascript.plan(to_js(descriptor), context_length, threads))
+        planned = await _awaited(self._javascript.plan(to_js(descriptor), *_numbers(options)))
         total, weights, cache, scratch = (int(size) for size in planned.to_py())
-        return KernelPlan(
-            descriptor, context_length, threads, total, MemoryReport(weights, cache, scratch)
-        )
+        return KernelPlan(descriptor, options, total, MemoryReport(weights, cache, scratch))
 
     async def open_kernel(
         self,
@@ -104,8 +102,7 @@ class PyodideHost:
                 self._javascript.open(
                     json.dumps(_specification(bundle, variant)),
                     to_js(plan.descriptor),
-                    plan.context_length,
-                    plan.threads,
+                    *_numbers(plan.options),
                     plan.total_bytes,
                     proxy,
                 )
@@ -154,6 +151,11 @@ class BrowserKernel:
     def close(self) -> None:
         """End the threads; the memory goes with the last reference."""
         self._kernel.close()
+
+
+def _numbers(options: KernelOptions) -> tuple[int, int, int, int]:
+    """The options in the order in which `mlr_open` takes them."""
+    return options.context_length, options.threads, options.sequences, options.flags
 
 
 def _specification(bundle: Bundle, variant: Variant) -> dict[str, Any]:

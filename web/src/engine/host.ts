@@ -51,8 +51,14 @@ export class PythonHost {
   }
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
-  async plan(descriptor: Uint8Array, contextLength: number, threads: number): Promise<number[]> {
-    return Kernel.plan(await this.#kernelModule, descriptor, contextLength, threads);
+  async plan(
+    descriptor: Uint8Array,
+    contextLength: number,
+    threads: number,
+    sequences: number,
+    flags: number,
+  ): Promise<number[]> {
+    return Kernel.plan(await this.#kernelModule, descriptor, { contextLength, threads, sequences, flags });
   }
 
   /** A kernel with the variant's weights in place. */
@@ -61,12 +67,15 @@ export class PythonHost {
     descriptor: Uint8Array,
     contextLength: number,
     threads: number,
+    sequences: number,
+    flags: number,
     totalBytes: number,
     onProgress: OnProgress,
   ): Promise<Kernel> {
     const spec = JSON.parse(specification) as VariantSpec;
     const module = await this.#kernelModule;
-    const kernel = Kernel.open(module, descriptor, contextLength, threads, totalBytes);
+    const options = { contextLength, threads, sequences, flags };
+    const kernel = Kernel.open(module, descriptor, options, totalBytes);
     try {
       const stored = await kernel.load(spec, this.#threads, this.#loaders, onProgress);
       if (stored !== "all") this.notices.push(NOT_STORED[stored]);

@@ -10,6 +10,14 @@ const PAGE = 65536;
 const PLANNER_PAGES = 64; // enough for the module's own data
 const ABI_VERSION = 2;
 
+/** What a model is laid out for: `contextLength` tokens of each sequence; flags of `mlr_open`. */
+export interface KernelOptions {
+  contextLength: number;
+  threads: number;
+  sequences: number;
+  flags: number;
+}
+
 /** A kernel's memory with instance 0 on it, and workers with further instances. */
 export class Kernel {
   readonly detail: string;
@@ -35,33 +43,27 @@ export class Kernel {
   }
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
-  static plan(module: KernelModule, descriptor: Uint8Array, contextLength: number, threads: number): number[] {
-    const planner = new Kernel(module, PLANNER_PAGES, threads);
-    planner.#layOut(descriptor, contextLength, threads);
+  static plan(module: KernelModule, descriptor: Uint8Array, options: KernelOptions): number[] {
+    const planner = new Kernel(module, PLANNER_PAGES, options.threads);
+    planner.#layOut(descriptor, options);
     return [0, 1, 2, 3].map((kind) => planner.#exports.mlr_bytes(kind));
   }
 
   /** A kernel with its memory laid out, ready for `load`. */
-  static open(
-    module: KernelModule,
-    descriptor: Uint8Array,
-    contextLength: number,
-    threads: number,
-    totalBytes: number,
-  ): Kernel {
-    const kernel = new Kernel(module, Math.ceil(totalBytes / PAGE), threads);
-    kernel.#layOut(descriptor, contextLength, threads);
+  static open(module: KernelModule, descriptor: Uint8Array, options: KernelOptions, totalBytes: number): Kernel {
+    const kernel = new Kernel(module, Math.ceil(totalBytes / PAGE), options.threads);
+    kernel.#layOut(descriptor, options);
     return kernel;
   }
 
-  #layOut(descriptor: Uint8Array, contextLength: number, threads: number): void {
+  #layOut(descriptor: Uint8Array, { contextLength, threads, sequences, flags }: KernelOptions): void {
     if (descriptor.length > this.#exports.mlr_staging_size()) {
       throw new MlrError("LoadError", `the model has too many tensors (${descriptor.length} bytes of them)`);
     }
     this.write(this.#exports.mlr_staging(), descriptor);
     check(
-      this.#exports.mlr_open(descriptor.length, contextLength, threads, 1, 0),
-      `mlr_open(${contextLength}, ${threads})`,
+      this.#exports.mlr_open(descriptor.length, contextLength, threads, sequences, flags),
+      `mlr_open(${contextLength}, ${threads}, ${sequences}, ${flags})`,
     );
   }
 

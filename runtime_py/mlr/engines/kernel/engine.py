@@ -5,28 +5,37 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from mlr.engines.base import MemoryReport, Sampling
+from mlr.engines.base import MemoryReport, Sampling, Step
 from mlr.engines.kernel.abi import error_for
 from mlr.engines.kernel.instance import KernelInstance, KernelPlan
 from mlr.errors import ContextLengthError, EngineError, RequestError
+from mlr.formats.model_config import ModelConfig
 
 __all__ = ["KernelEngine"]
 
 
 class KernelEngine:
-    """One sequence in a loaded kernel."""
+    """The sequences of a loaded kernel.
+
+    Calls into the kernel cost tens of microseconds under wasmtime, so what Python can know by
+    itself, such as positions, it keeps.
+    """
 
     name = "kernel"
 
-    def __init__(self, instance: KernelInstance, plan: KernelPlan, vocabulary_size: int) -> None:
+    def __init__(self, instance: KernelInstance, plan: KernelPlan, config: ModelConfig) -> None:
         self._instance: KernelInstance | None = instance
         self._detail = instance.detail
         self._plan = plan
-        self._vocabulary_size = vocabulary_size
+        self._vocabulary_size = config.n_vocab
+        self._positions = [0] * plan.options.sequences
         self._tokens_address = self._call("mlr_tokens")
+        self._sequences_address = self._call("mlr_token_sequences")
         self._wanted_address = self._call("mlr_wanted")
+        self._staging = self._call("mlr_staging")
+        self._staging_size = self._call("mlr_staging_size")
         self._batch = self._call("mlr_batch")
-        instance.write(self._call("mlr_token_sequences"), bytes(4 * self._batch))
+        self._outputs = self._call("mlr_outputs")
 
     @property
     def detail(self) -> str:
@@ -36,7 +45,7 @@ class KernelEngine:
     @property
     def threads(self) -> int:
         """How many threads compute."""
-        return self._plan.threads
+        return self._plan.options.threads
 
     @property
     def vocabulary_size(self) -> int:
@@ -45,30 +54,55 @@ class KernelEngine:
 
     @property
     def context_length(self) -> int:
-        """How many tokens the KV cache holds."""
-        return self._plan.context_length
+        """How many tokens the KV cache holds of each sequence."""
+        return self._plan.options.context_length
 
     @property
-    def position(self) -> int:
-        """How many tokens are in the KV cache."""
-        return self._call("mlr_position", 0)
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        return len(self._positions)
+
+    @property
+    def batch(self) -> int:
+        """How many tokens `evaluate_batch` takes at most."""
+        return self._batch
+
+    @property
+    def outputs(self) -> int:
+        """Of how many tokens `evaluate_batch` computes logits at most."""
+        return self._outputs
 
     @property
     def memory(self) -> MemoryReport:
         """What the loaded model takes."""
         return self._plan.memory
 
-    def _call(self, name: str, *arguments: float) -> int:
+    def position(self, sequence: int = 0) -> int:
+        """How many tokens of a sequence are in the KV cache."""
+        return self._positions[self._checked(sequence)]
+
+    def _checked(self, sequence: int) -> int:
+        if not 0 <= sequence < len(self._positions):
+            raise RequestError(
+                f"there is no sequence {sequence}: the model was loaded with "
+                f"sequences={len(self._positions)}"
+            )
+        return sequence
+
+    def _loaded(self, asked: str) -> KernelInstance:
         if self._instance is None:
-            raise EngineError(f"{name}: the model is closed; load it again")
-        result = int(self._instance.call(name, *arguments))
+            raise EngineError(f"{asked}: the model is closed; load it again")
+        return self._instance
+
+    def _call(self, name: str, *arguments: float) -> int:
+        result = int(self._loaded(name).call(name, *arguments))
         if result < 0:
             raise error_for(result, f"{name}({', '.join(map(str, arguments))})")
         return result
 
-    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
-        """Append `tokens` and compute the logits after the last of them, if they are wanted."""
-        position = self.position
+    def _check_tokens(self, tokens: Sequence[int], sequence: int) -> None:
+        """Raise for tokens that cannot be appended to a sequence."""
+        position = self.position(sequence)
         if len(tokens) > self.context_length - position:
             raise ContextLengthError(
                 f"{len(tokens)} tokens after {position} do not fit into a context of "
@@ -79,26 +113,60 @@ class KernelEngine:
                 raise RequestError(
                     f"token id {token} is not in the vocabulary of {self._vocabulary_size}"
                 )
+
+    def evaluate(self, tokens: Sequence[int], *, sequence: int = 0, logits: bool = True) -> None:
+        """Append `tokens` and compute the logits after the last of them, if they are wanted."""
+        self._check_tokens(tokens, sequence)
         for start in range(0, len(tokens), self._batch):
             part = tokens[start : start + self._batch]
-            assert self._instance is not None
-            self._instance.write(self._tokens_address, struct.pack(f"<{len(part)}i", *part))
-            wanted = [0] * len(part)
-            wanted[-1] = int(logits and start + len(part) == len(tokens))
-            self._instance.write(self._wanted_address, struct.pack(f"<{len(part)}I", *wanted))
-            self._call("mlr_eval", len(part))
+            last = logits and start + len(part) == len(tokens)
+            self._evaluate([Step(sequence, part, "last" if last else "none")])
 
-    def logits(self) -> memoryview[float]:
-        """A copy of the last logits: float32, shape (vocabulary_size,)."""
-        address = self._call("mlr_logits", 0)
-        assert self._instance is not None
-        return memoryview(self._instance.read(address, 4 * self._vocabulary_size)).cast("f")
+    def evaluate_batch(self, steps: Sequence[Step]) -> None:
+        """Append the tokens of all `steps` in one pass."""
+        for step in steps:
+            self._check_tokens(step.tokens, step.sequence)
+        if any(step.tokens for step in steps):
+            self._evaluate(steps)
 
-    def configure(self, sampling: Sampling) -> None:
-        """Set how `sample` chooses, and seed its random numbers."""
+    def _evaluate(self, steps: Sequence[Step]) -> None:
+        ids: list[int] = []
+        owners: list[int] = []
+        wanted: list[int] = []
+        for step in steps:
+            count = len(step.tokens)
+            ids += step.tokens
+            owners += [step.sequence] * count
+            wanted += [int(step.wanted == "all")] * count
+            if step.wanted == "last" and count:
+                wanted[-1] = 1
+        if len(ids) > self._batch or sum(wanted) > self._outputs:
+            raise RequestError(
+                f"{len(ids)} tokens and {sum(wanted)} rows of logits in one pass: at most "
+                f"{self._batch} and {self._outputs} are possible"
+            )
+        instance = self._loaded("mlr_eval")
+        for address, words, kind in (
+            (self._tokens_address, ids, "i"),
+            (self._sequences_address, owners, "I"),
+            (self._wanted_address, wanted, "I"),
+        ):
+            instance.write(address, struct.pack(f"<{len(words)}{kind}", *words))
+        self._call("mlr_eval", len(ids))
+        for step in steps:
+            self._positions[step.sequence] += len(step.tokens)
+
+    def logits(self, row: int = 0) -> memoryview[float]:
+        """A copy of a row of the last logits: float32, shape (vocabulary_size,)."""
+        address = self._call("mlr_logits", row)
+        data = self._loaded("mlr_logits").read(address, 4 * self._vocabulary_size)
+        return memoryview(data).cast("f")
+
+    def configure(self, sampling: Sampling, sequence: int = 0) -> None:
+        """Set how `sample` chooses for a sequence, and seed its random numbers."""
         self._call(
             "mlr_sampler",
-            0,
+            self._checked(sequence),
             sampling.temperature,
             sampling.top_k,
             sampling.top_p,
@@ -111,16 +179,55 @@ class KernelEngine:
             _signed(sampling.seed >> 32),
         )
 
-    def sample(self) -> int:
-        """Choose the next token from the last logits. Does not append it."""
-        return self._call("mlr_sample", 0, 0)
+    def sample(self, sequence: int = 0, row: int = 0) -> int:
+        """Choose the next token of a sequence from a row of the last logits."""
+        return self._call("mlr_sample", self._checked(sequence), row)
 
-    def truncate(self, position: int) -> None:
-        """Forget every token from `position` on (0 forgets all).
+    def truncate(self, position: int, sequence: int = 0) -> None:
+        """Forget every token of a sequence from `position` on (0 forgets all).
 
         Raises `EngineError` when a sliding window no longer holds what precedes `position`.
         """
-        self._call("mlr_truncate", 0, position)
+        self._call("mlr_truncate", self._checked(sequence), position)
+        self._positions[sequence] = position
+
+    def fork(self, source: int, target: int, position: int) -> None:
+        """Make sequence `target` the first `position` tokens of `source`."""
+        self._call("mlr_fork", self._checked(source), self._checked(target), position)
+        self._positions[target] = position
+
+    def shift(self, keep: int, discard: int, sequence: int = 0) -> None:
+        """Drop the tokens from `keep` to `keep + discard` and move those after them down."""
+        self._call("mlr_shift", self._checked(sequence), keep, discard)
+        self._positions[sequence] -= discard
+
+    def save(self, sequence: int = 0) -> bytes:
+        """A sequence as bytes that `restore` takes."""
+        size = self._call("mlr_sequence_bytes", self._checked(sequence))
+        instance, parts = self._loaded("mlr_save"), []
+        for start in range(0, size, self._staging_size):
+            count = min(self._staging_size, size - start)
+            self._call("mlr_save", sequence, float(start), count)
+            parts.append(instance.read(self._staging, count))
+        return b"".join(parts)
+
+    def restore(self, data: bytes, sequence: int = 0) -> None:
+        """Make a sequence what `save` gave; raises `RequestError` for anything else."""
+        instance = self._loaded("mlr_restore")
+        self._call("mlr_truncate", self._checked(sequence), 0)
+        self._positions[sequence] = 0
+        for start in range(0, len(data), self._staging_size):
+            part = data[start : start + self._staging_size]
+            instance.write(self._staging, part)
+            self._call("mlr_restore", sequence, float(start), len(part))
+        self._positions[sequence] = self._call("mlr_position", sequence)
+        if not data or self._call("mlr_sequence_bytes", sequence) != len(data):
+            self.truncate(0, sequence)
+            raise RequestError(f"a saved sequence is not whole: {len(data)} bytes of it came")
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+        """The embedding of each text: float32, shape (width,)."""
+        raise RequestError("this model gives no embeddings")
 
     def close(self) -> None:
         """End the kernel's threads and free its memory."""

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mlr.engines.base import MemoryReport
 
-__all__ = ["KernelInstance", "KernelPlan"]
+__all__ = ["CacheType", "KernelInstance", "KernelOptions", "KernelPlan"]
+
+CacheType = Literal["f16", "q8"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOptions:
+    """What a model is laid out for: `context_length` tokens of each sequence."""
+
+    context_length: int
+    threads: int
+    sequences: int = 1
+    kv_type: CacheType = "f16"
+
+    @property
+    def flags(self) -> int:
+        """What `mlr_open` takes: bit 0 for a KV cache in 8 bits."""
+        return int(self.kv_type == "q8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +32,7 @@ class KernelPlan:
     """What the kernel is going to need, found out before anything is fetched."""
 
     descriptor: bytes  # see descriptor.py
-    context_length: int
-    threads: int
+    options: KernelOptions
     total_bytes: int  # of memory, the module's own data included
     memory: MemoryReport
 

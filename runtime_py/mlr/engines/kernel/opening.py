@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from mlr.engines.context import choose_context
 from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
-from mlr.engines.kernel.instance import KernelPlan
+from mlr.engines.kernel.instance import CacheType, KernelOptions, KernelPlan
 from mlr.errors import CapacityError, RequestError
 from mlr.hosts.base import Host, ProgressCallback
 
@@ -20,15 +20,22 @@ __all__ = ["open_engine", "plan_variant"]
 
 SMALLEST_CONTEXT = 256  # the least that is worth suggesting
 MAX_THREADS = 64
+MAX_SEQUENCES = 64
 MAX_MEMORY = 65535 * PAGE  # what a 32-bit WebAssembly memory can be
 
 
 async def plan_variant(
-    variant: Variant, host: Host, threads: int | None, context_length: int | None
+    variant: Variant,
+    host: Host,
+    threads: int | None,
+    context_length: int | None,
+    sequences: int = 1,
+    kv_type: CacheType = "f16",
 ) -> KernelPlan:
     """What loading a variant would take, for `context_length` tokens (default: up to 4096).
 
-    Raises `RequestError` for a context longer than the model's, or a thread count out of range.
+    Raises `RequestError` for a context longer than the model's, and for a number of threads or
+    sequences that is out of range.
     """
     config = variant.config
     context_length = choose_context(config, context_length)
@@ -36,10 +43,15 @@ async def plan_variant(
         threads = host.default_threads()
     if not 1 <= threads <= MAX_THREADS:
         raise RequestError(f"threads must be between 1 and {MAX_THREADS}, got {threads}")
+    if not 1 <= sequences <= MAX_SEQUENCES:
+        raise RequestError(f"sequences must be between 1 and {MAX_SEQUENCES}, got {sequences}")
+    if kv_type not in get_args(CacheType):
+        raise RequestError(f"kv_type must be f16 or q8, got {kv_type!r}")
     if host.thread_limit_reason() is not None:
         threads = 1
     descriptor = build_descriptor(config, variant.tensors)
-    return await host.plan_kernel(descriptor, context_length, threads)
+    options = KernelOptions(context_length, threads, sequences, kv_type)
+    return await host.plan_kernel(descriptor, options)
 
 
 async def open_engine(
@@ -49,6 +61,8 @@ async def open_engine(
     *,
     threads: int | None,
     context_length: int | None,
+    sequences: int,
+    kv_type: CacheType,
     memory_limit: int | None,
     on_progress: ProgressCallback | None,
 ) -> KernelEngine:
@@ -57,12 +71,12 @@ async def open_engine(
     Raises `CapacityError`, before anything is fetched, when the predicted memory is more than
     `memory_limit` (bytes), than the host has left, or than 32-bit WebAssembly can address.
     """
-    plan = await plan_variant(variant, host, threads, context_length)
+    plan = await plan_variant(variant, host, threads, context_length, sequences, kv_type)
     limit, source = _limit(host, memory_limit)
     if plan.total_bytes > limit:
         raise await _too_large(plan, variant, host, limit, source)
     instance = await host.open_kernel(bundle, variant, plan, on_progress)
-    return KernelEngine(instance, plan, variant.config.n_vocab)
+    return KernelEngine(instance, plan, variant.config)
 
 
 def _limit(host: Host, memory_limit: int | None) -> tuple[int, str]:
@@ -78,15 +92,18 @@ def _limit(host: Host, memory_limit: int | None) -> tuple[int, str]:
 async def _too_large(
     plan: KernelPlan, variant: Variant, host: Host, limit: int, source: str
 ) -> CapacityError:
-    memory = plan.memory
+    memory, options = plan.memory, plan.options
+    times = f"{options.sequences} × " if options.sequences > 1 else ""
     needs = (
         f"the model needs {_mb(plan.total_bytes)} (weights {_mb(memory.weights)}, KV cache "
-        f"{_mb(memory.kv_cache)} for {plan.context_length} tokens, scratch "
+        f"{_mb(memory.kv_cache)} for {times}{options.context_length} tokens, scratch "
         f"{_mb(memory.scratch)}), and {source} {_mb(limit)}"
     )
-    context = plan.context_length // 2
+    context = options.context_length // 2
     while context >= SMALLEST_CONTEXT:
-        smaller = await plan_variant(variant, host, plan.threads, context)
+        smaller = await plan_variant(
+            variant, host, options.threads, context, options.sequences, options.kv_type
+        )
         if smaller.total_bytes <= limit:
             return CapacityError(
                 f"{needs}; a context of {context} tokens would fit ({_mb(smaller.total_bytes)}): "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlr.engines.base import MemoryReport
 from mlr.engines.kernel.abi import ABI_VERSION, PAGE, error_for
-from mlr.engines.kernel.instance import KernelPlan
+from mlr.engines.kernel.instance import KernelOptions, KernelPlan
 from mlr.errors import CapacityError, EngineError, LoadError, MissingDependencyError
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
 
@@ -143,14 +143,15 @@ class WasmtimeKernel:
         if address < 0 or size < 0 or address + size > self._size:
             raise EngineError(f"{size} bytes at {address} lie outside the kernel's memory")
 
-    def layout(self, descriptor: bytes, context_length: int, threads: int) -> None:
+    def layout(self, descriptor: bytes, options: KernelOptions) -> None:
         """Hand the descriptor over; raises the kernel's error."""
         if len(descriptor) > self._staging_size:
             raise LoadError(f"the model has too many tensors ({len(descriptor)} bytes of names)")
         self.write(self._staging, descriptor)
-        code = int(self.call("mlr_open", len(descriptor), context_length, threads, 1, 0))
+        numbers = (options.context_length, options.threads, options.sequences, options.flags)
+        code = int(self.call("mlr_open", len(descriptor), *numbers))
         if code:
-            raise error_for(code, f"mlr_open({context_length}, {threads})")
+            raise error_for(code, f"mlr_open({', '.join(map(str, numbers))})")
 
     def feed(self, offset: int, data: bytes | memoryview) -> None:
         """Hand over bytes of the variant's file that begin at `offset`."""
@@ -201,19 +202,15 @@ def _first_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def plan(
-    descriptor: bytes, context_length: int, threads: int, build: str = BUILDS[0]
-) -> KernelPlan:
+def plan(descriptor: bytes, options: KernelOptions, build: str = BUILDS[0]) -> KernelPlan:
     """Lay a model out on a small memory to learn what it takes."""
     kernel = WasmtimeKernel(PLANNER_PAGES, build)
     try:
-        kernel.layout(descriptor, context_length, threads)
+        kernel.layout(descriptor, options)
         total, weights, cache, scratch = (int(kernel.call("mlr_bytes", kind)) for kind in range(4))
     finally:
         kernel.close()
-    return KernelPlan(
-        descriptor, context_length, threads, total, MemoryReport(weights, cache, scratch)
-    )
+    return KernelPlan(descriptor, options, total, MemoryReport(weights, cache, scratch))
 
 
 async def open_kernel(
@@ -236,14 +233,14 @@ async def open_kernel(
     pages = -(-plan.total_bytes // PAGE)
     kernel = WasmtimeKernel(pages, build)
     try:
-        kernel.layout(plan.descriptor, plan.context_length, plan.threads)
+        kernel.layout(plan.descriptor, plan.options)
         start = min(tensor.offset for tensor in variant.tensors)
         # closed here, so that an error in the middle ends the fetching as well
         async with aclosing(bundle.stream(variant, start, on_fetch)) as pieces:
             async for offset, data in pieces:
                 await host.run(kernel.feed, offset, data)
                 report("load", offset + len(data), variant.size)
-        kernel.start(plan.threads)
+        kernel.start(plan.options.threads)
     except BaseException:
         kernel.close()
         raise

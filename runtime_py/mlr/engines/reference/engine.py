@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlr.engines.base import MemoryReport, Sampling
+from mlr.engines.base import MemoryReport, Sampling, Step
 from mlr.engines.reference.dequantize import dequantize
 from mlr.engines.reference.forward import Cache, Decoder
 from mlr.engines.reference.sampling import Sampler
@@ -25,6 +25,9 @@ class ReferenceEngine:
 
     name = "reference"
     threads = 1  # NumPy's own threads apart
+    sequences = 1
+    batch = CHUNK
+    outputs = CHUNK
 
     def __init__(self, config: ModelConfig, decoder: Decoder, cache: Cache, weights: int) -> None:
         """Take what `from_tensors` built; `weights` is their size in bytes."""
@@ -33,7 +36,7 @@ class ReferenceEngine:
         self._cache = cache
         self._weight_bytes = weights
         self._tokens: list[int] = []  # those in the cache
-        self._logits: NDArray[Any] | None = None  # after the last of them, (n_vocab,)
+        self._logits: NDArray[Any] | None = None  # of the last pass, (rows, n_vocab)
         self._sampler = Sampler(Sampling())
 
     @classmethod
@@ -94,9 +97,9 @@ class ReferenceEngine:
         """How many tokens the cache holds."""
         return self._cache.keys.shape[1]
 
-    @property
-    def position(self) -> int:
+    def position(self, sequence: int = 0) -> int:
         """How many tokens are in the cache."""
+        _only(sequence)
         return self._cache.position
 
     @property
@@ -110,18 +113,28 @@ class ReferenceEngine:
             scratch=size * (3 * scores + CHUNK * 3 * c.n_ff + c.n_vocab),
         )
 
-    def evaluate(self, tokens: Sequence[int], *, logits: bool = True) -> None:
+    def evaluate(self, tokens: Sequence[int], *, sequence: int = 0, logits: bool = True) -> None:
         """Append `tokens` and compute the logits after the last of them, if they are wanted."""
-        if len(tokens):
-            hidden = self._append(tokens)[-1]
-            self._logits = self._decoder.logits(hidden) if logits else None
+        self.evaluate_batch([Step(sequence, tokens, "last" if logits else "none")])
+
+    def evaluate_batch(self, steps: Sequence[Step]) -> None:
+        """Append the tokens of all `steps`."""
+        rows = []
+        for step in steps:
+            _only(step.sequence)
+            if not len(step.tokens):
+                continue
+            hidden = self._append(step.tokens)
+            if step.wanted != "none":
+                rows.append(self._decoder.logits(hidden if step.wanted == "all" else hidden[-1:]))
+        self._logits = np.concatenate(rows) if rows else None
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""
         if not len(tokens):
             return np.empty((0, self._config.n_vocab), self._decoder.dtype)
         logits = self._decoder.logits(self._append(tokens))
-        self._logits = logits[-1]
+        self._logits = logits[-1:]
         return logits
 
     def _append(self, tokens: Sequence[int]) -> NDArray[Any]:
@@ -131,38 +144,63 @@ class ReferenceEngine:
             raise RequestError(
                 f"token id {wrong[0]} is outside the vocabulary of {self._config.n_vocab}"
             )
-        room = self.context_length - self.position
+        room = self.context_length - self.position()
         if len(tokens) > room:
             raise ContextLengthError(
                 f"{len(tokens)} tokens do not fit: the context holds {self.context_length} and "
-                f"{self.position} are used; shorten the prompt or load with a longer context"
+                f"{self.position()} are used; shorten the prompt or load with a longer context"
             )
         self._tokens += tokens
         chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
         return np.concatenate([self._decoder.hidden(chunk, self._cache) for chunk in chunks])
 
-    def logits(self) -> memoryview[float]:
-        """A copy of the last logits: float32, shape (vocabulary_size,)."""
-        return memoryview(self._last_logits().astype(np.float32).tobytes()).cast("f")
+    def logits(self, row: int = 0) -> memoryview[float]:
+        """A copy of a row of the last logits: float32, shape (vocabulary_size,)."""
+        return memoryview(self._last_logits(row).astype(np.float32).tobytes()).cast("f")
 
-    def _last_logits(self) -> NDArray[Any]:
-        if self._logits is None:
-            raise EngineError("there are no logits yet: evaluate at least one token first")
-        return self._logits
+    def _last_logits(self, row: int) -> NDArray[Any]:
+        if self._logits is None or not 0 <= row < len(self._logits):
+            raise EngineError(f"there are no logits yet of row {row}: evaluate tokens first")
+        logits: NDArray[Any] = self._logits[row]
+        return logits
 
-    def configure(self, sampling: Sampling) -> None:
+    def configure(self, sampling: Sampling, sequence: int = 0) -> None:
         """Set how `sample` chooses, and seed its random numbers."""
+        _only(sequence)
         self._sampler = Sampler(sampling)
 
-    def sample(self) -> int:
-        """Choose the next token from the last logits. Does not append it."""
-        return self._sampler.choose(self._last_logits(), self._tokens)
+    def sample(self, sequence: int = 0, row: int = 0) -> int:
+        """Choose the next token from a row of the last logits. Does not append it."""
+        _only(sequence)
+        return self._sampler.choose(self._last_logits(row), self._tokens)
 
-    def truncate(self, position: int) -> None:
+    def fork(self, source: int, target: int, position: int) -> None:
+        """There is one sequence only: this forgets the tokens from `position` on."""
+        _only(source)
+        self.truncate(position, target)
+
+    def shift(self, keep: int, discard: int, sequence: int = 0) -> None:
+        """Not possible here."""
+        raise EngineError("the reference engine does not shift its context")
+
+    def save(self, sequence: int = 0) -> bytes:
+        """Not possible here."""
+        raise EngineError("the reference engine does not save sequences")
+
+    def restore(self, data: bytes, sequence: int = 0) -> None:
+        """Not possible here."""
+        raise EngineError("the reference engine does not restore sequences")
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+        """Not possible here."""
+        raise EngineError("the reference engine gives no embeddings")
+
+    def truncate(self, position: int, sequence: int = 0) -> None:
         """Forget every token from `position` on (0 forgets all)."""
-        if not 0 <= position <= self.position:
-            raise RequestError(f"cannot truncate to {position}: {self.position} are evaluated")
-        if position < self.position:
+        _only(sequence)
+        if not 0 <= position <= self.position():
+            raise RequestError(f"cannot truncate to {position}: {self.position()} are evaluated")
+        if position < self.position():
             self._cache.position = position
             del self._tokens[position:]
             self._logits = None
@@ -178,3 +216,8 @@ class ReferenceEngine:
         if name in ("_decoder", "_cache"):
             raise EngineError("the model is closed; load it again")
         raise AttributeError(name)
+
+
+def _only(sequence: int) -> None:
+    if sequence != 0:
+        raise RequestError(f"the reference engine has one sequence only, not one number {sequence}")

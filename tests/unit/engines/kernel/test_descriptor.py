@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlr.engines.kernel.descriptor import ENTRY, HEADER, build_descriptor
+from mlr.engines.kernel.instance import KernelOptions
 from mlr.engines.kernel.wasmtime import PLANNER_PAGES, WasmtimeKernel, plan
 from mlr.errors import LoadError, RequestError, UnsupportedModelError
 from mlr.formats.gguf import GgufTensor, read_gguf
@@ -35,7 +36,7 @@ def read_model(path: Path) -> tuple[ModelConfig, list[GgufTensor]]:
 def test_the_kernel_accepts_it(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
     descriptor = build_descriptor(*model)
     assert len(descriptor) == HEADER.size + len(model[1]) * ENTRY.size
-    needs = plan(descriptor, 128, 2)
+    needs = plan(descriptor, KernelOptions(128, 2))
     assert needs.total_bytes > needs.memory.total - 1
 
 
@@ -63,7 +64,10 @@ def test_a_missing_tensor_is_refused(model: tuple[ModelConfig, list[GgufTensor]]
     config, tensors = model
     for gone in ("blk.3.attn_k.weight", "output_norm.weight", "token_embd.weight"):
         with pytest.raises(LoadError, match="missing"):
-            plan(build_descriptor(config, [t for t in tensors if t.name != gone]), 64, 1)
+            plan(
+                build_descriptor(config, [t for t in tensors if t.name != gone]),
+                KernelOptions(64, 1),
+            )
 
 
 def test_a_wrong_shape_is_refused(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
@@ -72,7 +76,7 @@ def test_a_wrong_shape_is_refused(model: tuple[ModelConfig, list[GgufTensor]]) -
         wrong = (tensor.shape[0] + 1, *tensor.shape[1:])
         changed = [*tensors[:i], replace(tensor, shape=wrong), *tensors[i + 1 :]]
         with pytest.raises(LoadError):
-            plan(build_descriptor(config, changed), 64, 1)
+            plan(build_descriptor(config, changed), KernelOptions(64, 1))
 
 
 @pytest.mark.parametrize(("context", "threads"), [(0, 1), (1 << 25, 1), (64, 0), (64, 65)])
@@ -80,7 +84,7 @@ def test_arguments_out_of_range_are_refused(
     model: tuple[ModelConfig, list[GgufTensor]], context: int, threads: int
 ) -> None:
     with pytest.raises(RequestError):
-        plan(build_descriptor(*model), context, threads)
+        plan(build_descriptor(*model), KernelOptions(context, threads))
 
 
 @settings(
@@ -100,7 +104,7 @@ def test_no_descriptor_makes_the_kernel_trap(
     cut = data.draw(st.sampled_from([None, 0, 3, HEADER.size, len(descriptor) - 1]))
     kernel = WasmtimeKernel(PLANNER_PAGES)
     try:
-        kernel.layout(bytes(descriptor[:cut]), 128, 2)
+        kernel.layout(bytes(descriptor[:cut]), KernelOptions(128, 2))
     except (LoadError, RequestError):
         return
     finally:

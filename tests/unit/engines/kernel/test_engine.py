@@ -9,6 +9,7 @@ import pytest
 from mlr.engines.base import Sampling
 from mlr.engines.kernel import wasmtime as host
 from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.instance import KernelOptions
 from mlr.errors import CapacityError, ContextLengthError, EngineError, LoadError, RequestError
 from tests.support.kernels import open_kernel
 from tests.support.tiny_models import tiny_gguf
@@ -46,15 +47,15 @@ def test_logits_that_are_not_wanted_change_nothing_else(model: Path) -> None:
 
 def test_position_counts_evaluated_tokens_and_truncate_takes_back(model: Path) -> None:
     with open_kernel(model) as engine:
-        assert engine.position == 0
+        assert engine.position() == 0
         engine.evaluate(PROMPT[:10])
-        assert engine.position == 10
+        assert engine.position() == 10
         fresh = logits_after(engine, [*PROMPT[:6], 42], 64)
         engine.truncate(0)
         engine.evaluate(PROMPT[:10])
         engine.truncate(6)
         engine.evaluate([42])
-        assert engine.position == 7
+        assert engine.position() == 7
         assert engine.logits().tobytes() == fresh
 
 
@@ -63,9 +64,9 @@ def test_truncate_refuses_what_a_sliding_window_no_longer_holds(model: Path) -> 
         engine.evaluate(PROMPT)
         with pytest.raises(EngineError):
             engine.truncate(5)
-        assert engine.position == len(PROMPT)
+        assert engine.position() == len(PROMPT)
         engine.truncate(0)
-        assert engine.position == 0
+        assert engine.position() == 0
 
 
 def test_truncate_beyond_the_end_is_refused(model: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_full_context_is_refused_before_anything_is_evaluated(model: Path) -> 
         engine.evaluate(PROMPT[:20])
         with pytest.raises(ContextLengthError):
             engine.evaluate([5])
-        assert engine.position == 20
+        assert engine.position() == 20
 
 
 @pytest.mark.parametrize("token", [-1, 301, 2**31])
@@ -90,7 +91,7 @@ def test_ids_outside_the_vocabulary_are_refused(model: Path, token: int) -> None
     with open_kernel(model) as engine:
         with pytest.raises(RequestError, match="not in the vocabulary"):
             engine.evaluate([token])
-        assert engine.position == 0
+        assert engine.position() == 0
 
 
 def test_the_kernel_itself_checks_ids_and_counts(model: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_memory_that_is_too_small_is_refused(model: Path) -> None:
     with open_kernel(model) as engine:
         plan = engine._plan
     kernel = host.WasmtimeKernel(host.PLANNER_PAGES)
-    kernel.layout(plan.descriptor, 1 << 20, 1)
+    kernel.layout(plan.descriptor, KernelOptions(1 << 20, 1))
     with pytest.raises(CapacityError):
         kernel.feed(0, b"x")
     kernel.close()
@@ -178,7 +179,7 @@ def test_weights_must_come_whole_and_in_order(model: Path) -> None:
         plan = engine._plan
     pages = -(-plan.total_bytes // 65536)
     kernel = host.WasmtimeKernel(pages)
-    kernel.layout(plan.descriptor, plan.context_length, 1)
+    kernel.layout(plan.descriptor, plan.options)
     with pytest.raises(LoadError, match="not all weights"):
         kernel.start(1)
     with pytest.raises(LoadError, match="out of order"):

@@ -59,7 +59,7 @@ def test_a_prompt_gives_the_same_logits_however_it_is_divided(model: Model) -> N
     pieces.evaluate(tokens[:5])
     logits = pieces.evaluate_all(tokens[5:])
     assert logits.shape == (len(tokens) - 5, whole.vocabulary_size)
-    assert whole.position == pieces.position == len(tokens)
+    assert whole.position() == pieces.position() == len(tokens)
     np.testing.assert_allclose(logits_of(whole), logits_of(pieces), rtol=0, atol=1e-5)
     np.testing.assert_allclose(logits[-1], logits_of(pieces), rtol=0, atol=1e-5)
 
@@ -71,7 +71,7 @@ def test_truncate_takes_back(model: Model) -> None:
     engine.truncate(0)
     engine.evaluate(PROMPT)
     engine.truncate(10)
-    assert engine.position == 10
+    assert engine.position() == 10
     with pytest.raises(EngineError, match="evaluate at least one token"):
         engine.sample()
     engine.evaluate([77])
@@ -100,9 +100,9 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(model: Model) -> None:
     for token in (-1, 301):
         with pytest.raises(RequestError, match=f"token id {token} is outside the vocabulary"):
             engine.evaluate([5, token])
-    assert engine.position == 6
+    assert engine.position() == 6
     engine.evaluate([])
-    assert engine.position == 6
+    assert engine.position() == 6
 
 
 def test_logits_can_be_left_out(model: Model) -> None:
@@ -120,7 +120,7 @@ def test_greedy_sampling_and_closing(model: Model) -> None:
     engine.evaluate(PROMPT)
     engine.configure(Sampling())
     assert engine.sample() == int(logits_of(engine).argmax())
-    assert engine.position == len(PROMPT)
+    assert engine.position() == len(PROMPT)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed; load it again"):
