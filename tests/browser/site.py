@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(404, 0, {})
             return
         start, end = 0, len(content)
-        headers = {"Content-Type": media_type(path if path != "/" else "index.html")}
+        headers = {"Content-Type": media_type("index.html" if path.endswith("/") else path)}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked:
             start, end = int(asked[1]), min(int(asked[2] or end - 1) + 1, end)

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlr.bundle.storage import ensure_free, storage_error
@@ -24,34 +25,47 @@ try:
 except ImportError:  # Windows: nothing can be locked, so nothing is taken for abandoned
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_output", "staged_directory"]
+__all__ = ["OutputKind", "check_output", "staged_directory"]
 
 _MARK = ".unfinished-"
 
 
-def check_output(target: Path, force: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class OutputKind:
+    """What a command writes: its name for people, and the file that every such directory has."""
+
+    name: str
+    mark: str
+
+
+BUNDLE = OutputKind("bundle", "manifest.json")
+
+
+def check_output(target: Path, force: bool, kind: OutputKind = BUNDLE) -> None:
     """Raise `RequestError` when `target` is there and must not be replaced."""
     if not target.exists() and not target.is_symlink():
         return
     if not force:
         raise RequestError(f"{target} exists; choose another --out, or replace it with --force")
-    is_bundle = (target / "manifest.json").is_file()
-    if not target.is_dir() or target.is_symlink() or not (is_bundle or not any(target.iterdir())):
+    is_ours = (target / kind.mark).is_file()
+    if not target.is_dir() or target.is_symlink() or not (is_ours or not any(target.iterdir())):
         raise RequestError(
-            f"{target} is not a bundle, so --force does not replace it; choose another --out"
+            f"{target} is not a {kind.name}, so --force does not replace it; choose another --out"
         )
 
 
 @contextlib.contextmanager
-def staged_directory(target: Path, force: bool, needed: int) -> Iterator[Path]:
+def staged_directory(
+    target: Path, force: bool, needed: int, kind: OutputKind = BUNDLE
+) -> Iterator[Path]:
     """A directory to fill that becomes `target` when the block ends without an error.
 
-    With `force`, a bundle at `target` is replaced: at every moment there is the old one or the
-    new one. `needed` is how many bytes will be written. Raises `RequestError` for a target that
+    With `force`, one of its kind at `target` is replaced: at every moment there is the old one or
+    the new one. `needed` is how many bytes will be written. Raises `RequestError` for a target that
     is in the way and `StorageError` when the disk is full or cannot be written.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow symbolic links
-    check_output(target, force)
+    check_output(target, force, kind)
     staging: Path | None = None
     lock = -1
     try:
@@ -70,7 +84,7 @@ def staged_directory(target: Path, force: bool, needed: int) -> Iterator[Path]:
     finally:
         if lock >= 0:
             os.close(lock)
-        # After an exchange the old bundle has the temporary name.
+        # After an exchange the old directory has the temporary name.
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Route
 
 from mlr.bundle.manifest import MANIFEST_NAME
+from mlr.page.listing import listed
 from mlr.server.media_types import media_type
 
 if TYPE_CHECKING:
@@ -102,21 +103,7 @@ async def _list(request: Request) -> Response:
         if served.files is None:
             continue
         manifest = served.files.manifest
-        variant = manifest.variants[0]
-        bundles.append(
-            {
-                "name": manifest.name,
-                "url": f"/bundles/{manifest.name}/",
-                "size": variant.size,
-                "architecture": manifest.architecture,
-                "quantization": variant.quantization,
-                "license": {
-                    "id": manifest.license.id,
-                    "notice": manifest.license.notice,
-                    "url": manifest.license.url,
-                },
-            }
-        )
+        bundles.append(listed(manifest, f"/bundles/{manifest.name}/"))
     return JSONResponse(bundles, headers={"cache-control": "no-store"})
 
 

@@ -31,13 +31,16 @@ BELOW: dict[str, frozenset[str]] = {
         {"errors", "formats", "bundle", "engines", "hosts.base", "hosts", "generation", "tokenizer"}
     ),
 }
-BELOW["server"] = BELOW["model"] | {"model"}
+BELOW["page"] = frozenset({"errors", "bundle"})
+BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
 BELOW["cli"] = BELOW["server"] | {"server"}
 BELOW["__main__"] = frozenset({"cli"})
 # The package itself names its public face lazily; what imports it gets no part with it.
 BELOW["__init__"] = frozenset()
-BELOW["mlr_build"] = frozenset({"errors", "formats", "bundle", "tokenizer", "hosts.base", "hosts"})
+BELOW["mlr_build"] = frozenset(
+    {"errors", "formats", "bundle", "tokenizer", "hosts.base", "hosts", "page"}
+)
 
 # Packages that a part needs to be of any use: whoever imports the part has chosen it.
 THIRD_PARTY = {

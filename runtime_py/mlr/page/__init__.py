@@ -1,0 +1,1 @@
+"""What the playground needs of whoever serves it: `mlr serve` or the host of a static site."""
