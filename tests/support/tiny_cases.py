@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlr.formats.model_config import SUPPORTED_ARCHITECTURES
-from tests.support.tiny_models import QUANTIZATIONS, tiny_gguf
+from tests.support.tiny_models import QUANTIZATIONS, SHAPES, tiny_gguf
 
 __all__ = ["FLOAT_CASES", "POSITIONS", "TOKENS", "TYPE_CASES", "TinyCase", "digest"]
 
@@ -41,13 +40,13 @@ def _case(architecture: str, quantization: str, name: str = "", **more: Any) -> 
 
 # Every architecture with every type; a mixture as in Q4_K_M, with a head of its own.
 TYPE_CASES = [
-    *(_case(a, q) for a in SUPPORTED_ARCHITECTURES for q in QUANTIZATIONS),
-    *(_case(a, "MIXED", tied=False) for a in SUPPORTED_ARCHITECTURES),
+    *(_case(a, q) for a in SHAPES for q in QUANTIZATIONS),
+    *(_case(a, "MIXED", tied=False) for a in SHAPES),
 ]
 
 # Every variation that a file can switch on, in float32: here nothing hides a small error.
 FLOAT_CASES = [
-    *(_case(a, "F32") for a in SUPPORTED_ARCHITECTURES),
+    *(_case(a, "F32") for a in SHAPES),
     _case("llama", "F32", "rope-freqs", rope_freqs=True),
     _case("llama", "F32", "linear-rope", rope_factor=4.0),
     _case("llama", "F32", "biases", attention_bias=True, tied=False),

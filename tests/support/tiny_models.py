@@ -18,11 +18,12 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from mlr.formats.model_config import SUPPORTED_ARCHITECTURES, ModelConfig, expected_tensors
+from mlr.formats.expected_tensors import ExpectedTensor, expected_tensors
+from mlr.formats.model_config import ModelConfig
 from tests.support.tiny_tokenizers import add_bpe_tokenizer, add_spm_tokenizer
 from tests.support.weights import BLOCK, random_matrix
 
-__all__ = ["QUANTIZATIONS", "TinyShape", "tiny_gguf"]
+__all__ = ["QUANTIZATIONS", "SHAPES", "TinyShape", "tiny_gguf"]
 
 QUANTIZATIONS = tuple(BLOCK)
 
@@ -38,6 +39,14 @@ MIXED = {
     "ffn_up": "Q8_0",
     "ffn_down": "Q6_K",
 }
+
+# The order in which tensors are drawn and written, within the model and within a layer. Golden
+# files depend on it.
+ORDER = (
+    *("token_embd", "output_norm", "output", "rope_freqs", "attn_norm", "attn_q", "attn_k"),
+    *("attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down", "attn_q_norm"),
+    *("attn_k_norm", "post_attention_norm", "post_ffw_norm"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def tiny_gguf(
     `overrides` are fields of `TinyShape`; the feed-forward width defaults to the most awkward
     one that the type allows.
     """
-    if architecture not in SUPPORTED_ARCHITECTURES:
+    if architecture not in SHAPES:
         raise ValueError(f"no tiny model for {architecture!r}")
     block = BLOCK.get(quantization, (256, 0))[0]
     awkward = {"n_ff": {1: 300, 32: 352}.get(block, 512)}
@@ -107,7 +116,7 @@ def tiny_gguf(
     writer.add_name(f"tiny {architecture} {quantization}")
     _add_hyperparameters(writer, architecture, shape)
     {"spm": add_spm_tokenizer, "bpe": add_bpe_tokenizer}[tokenizer](writer, shape.n_vocab)
-    for expected in expected_tensors(_config(architecture, shape)):
+    for expected in sorted(expected_tensors(_config(architecture, shape)), key=_place):
         name = expected.name
         if not expected.required and not _wanted(name, shape, tied):
             continue
@@ -127,13 +136,20 @@ def tiny_gguf(
     return path
 
 
+def _place(tensor: ExpectedTensor) -> tuple[int, bool, int]:
+    """The layer (0 for the model's own), whether it is a bias, and the place in `ORDER`."""
+    *layer, name, part = tensor.name.split(".")
+    place = ORDER.index(name) if name in ORDER else len(ORDER)
+    return int(layer[1]) + 1 if layer else 0, part == "bias", place
+
+
 def _wanted(name: str, shape: TinyShape, tied: bool) -> bool:
     """Whether an optional tensor is part of this model."""
     if name == "output.weight":
         return not tied
     if name == "rope_freqs.weight":
         return shape.rope_freqs
-    return name.endswith(".bias") and shape.attention_bias
+    return name.endswith(("_q.bias", "_k.bias", "_v.bias")) and shape.attention_bias
 
 
 def _vector(rng: np.random.Generator, name: str, length: int) -> NDArray[np.float32]:
@@ -170,7 +186,8 @@ def _add_hyperparameters(writer: gguf.GGUFWriter, architecture: str, shape: Tiny
 
 
 def _config(architecture: str, shape: TinyShape) -> ModelConfig:
-    """The configuration for `expected_tensors`: only the shapes in it matter here."""
+    """The configuration for `expected_tensors`: only what decides the shapes matters here."""
+    gemma = architecture == "gemma3"
     return ModelConfig(
         architecture=architecture,
         n_layers=shape.n_layers,
@@ -190,6 +207,8 @@ def _config(architecture: str, shape: TinyShape) -> ModelConfig:
         sliding_window=0,
         sliding_pattern=0,
         activation="silu",
+        post_norm="branch" if gemma else "none",
+        qk_norm="head" if gemma or architecture == "qwen3" else "none",
         embedding_scale=1.0,
         attention_scale=1.0,
     )

@@ -12,9 +12,10 @@ from typing import Any
 from mlr.bundle.manifest import License, TensorEntry
 from mlr.errors import FormatError, UnsupportedModelError
 from mlr.formats.detect import require_packageable
+from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.ggml_types import FILE_TYPES, KERNEL_TYPES
 from mlr.formats.gguf import GgufFile, read_gguf
-from mlr.formats.model_config import ModelConfig, expected_tensors
+from mlr.formats.model_config import ModelConfig
 from mlr.tokenizer import load_tokenizer
 from mlr_build.licenses import describe_license, license_paths
 from mlr_build.sources import OpenedSource

@@ -13,8 +13,9 @@ from typing import Any
 
 from mlr.bundle.checked import CheckedObject, load_json
 from mlr.errors import FormatError, ManifestError
+from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.ggml_types import KERNEL_TYPES, TYPES, row_bytes
-from mlr.formats.model_config import ModelConfig, expected_tensors
+from mlr.formats.model_config import ModelConfig
 
 __all__ = [
     "FileEntry",

@@ -13,7 +13,8 @@ from mlr.engines.reference.dequantize import dequantize
 from mlr.engines.reference.forward import Cache, Decoder
 from mlr.engines.reference.sampling import Sampler
 from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
-from mlr.formats.model_config import ModelConfig, expected_tensors
+from mlr.formats.expected_tensors import expected_tensors
+from mlr.formats.model_config import ModelConfig
 
 __all__ = ["ReferenceEngine"]
 
