@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-model test test-oracles bench lint build lock env page chromium clean
+.PHONY: help demo demo-model test test-oracles fuzz bench lint build lock env page chromium clean
 
 # The first Python that is new enough and can make a virtual environment.
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -97,6 +97,9 @@ test: page chromium demo-model ## Run the tests (ARGS="…" goes to pytest)
 
 test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
 	$(PY) -m pytest -m oracle $(ARGS)
+
+fuzz: env ## Look for crashes with random input (ARGS="--seconds 600")
+	$(PY) -m tests.fuzz $(ARGS)
 
 bench: page chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
 	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
