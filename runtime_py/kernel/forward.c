@@ -13,10 +13,11 @@ typedef struct {
 
 static inline uint32_t tiles_of(const Tensor *t) { return (t->rows + TILE - 1) / TILE; }
 
-/* Several tiles a task: few enough tasks to keep the counter cool, enough to even out threads. */
+/* Several tiles a task: few enough tasks to keep the counter cool, enough to even out threads. An
+ * even number, since gemm.c takes them in pairs. */
 static uint32_t tiles_per_task(uint32_t tiles) {
-  uint32_t share = tiles / (state.n_threads * 8);
-  return share < 1 ? 1 : share > 64 ? 64 : share;
+  uint32_t share = tiles / (state.n_threads * 8) & ~1u;
+  return share < 2 ? 2 : share > 64 ? 64 : share;
 }
 
 /* out = tensor * input for each product, one phase for all of them. */
@@ -25,12 +26,10 @@ static bool multiply(const Product *products, uint32_t n_products, uint32_t n_to
   for (uint32_t i = 0; i < n_products; i++) tiles += tiles_of(products[i].tensor);
   uint32_t step = tiles_per_task(tiles), tasks = (tiles + step - 1) / step;
   for (uint32_t task; (task = next_task(tasks)) < tasks;) {
-    uint32_t end = min_u32((task + 1) * step, tiles);
-    for (uint32_t tile = task * step; tile < end; tile++) {
-      uint32_t i = 0, local = tile;
-      while (local >= tiles_of(products[i].tensor)) local -= tiles_of(products[i++].tensor);
-      matmul_tile(products[i].tensor, local, &state.input, n_tokens, products[i].out,
-                  products[i].stride);
+    uint32_t start = task * step, end = min_u32(start + step, tiles), first = 0;
+    for (const Product *p = products; first < end; first += tiles_of(p++->tensor)) {
+      uint32_t from = start > first ? start - first : 0, to = min_u32(end - first, tiles_of(p->tensor));
+      if (from < to) matmul_tiles(p->tensor, from, to, &state.input, n_tokens, p->out, p->stride);
     }
   }
   return barrier();

@@ -227,10 +227,15 @@ void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, boo
 bool uses_block32(uint32_t type);
 bool uses_block256(uint32_t type);
 
-/* matmul.c: rows tile*TILE … of `w` times each of the first `n` rows of activations; writes
- * TILE floats at out + token * stride + tile * TILE. */
-void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
-                 uint32_t stride);
+/* matmul.c: rows tile*TILE … end*TILE of `w` times each of the first `n` rows of activations;
+ * writes TILE floats a tile at out + token * stride + tile * TILE. */
+void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
+                  float *out, uint32_t stride);
+
+/* gemm.c: the same for several tokens and the types that it takes */
+bool gemm_takes(uint32_t type);
+void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n, float *out,
+          uint32_t stride);
 
 /* operations.c */
 void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out);

@@ -111,7 +111,7 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   for (uint32_t b = 0; b < blocks; b++, tile += 1184) {
     v128_t part[MAX_N][2], minimum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) {
-      part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
+      part[t][0] = part[t][1] = wasm_i32x4_const_splat(0);
       minimum[t][0] = minimum[t][1] = wasm_i32x4_const_splat(0);
     }
     KEEP_LOOP for (uint32_t j = 0; j < 8; j++) {
@@ -127,11 +127,10 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
         }
       }
       v128_t scales = wasm_u16x8_load8x8(tile + 32 + 8 * j);
-      v128_t s0 = wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(scales));
-      v128_t s1 = wasm_f32x4_convert_i32x4(wasm_u32x4_extend_high_u16x8(scales));
+      v128_t s0 = wasm_u32x4_extend_low_u16x8(scales), s1 = wasm_u32x4_extend_high_u16x8(scales);
       for (uint32_t t = 0; t < n; t++) {
-        part[t][0] = wasm_f32x4_add(part[t][0], scaled(sum_total(sum[t][0]), s0));
-        part[t][1] = wasm_f32x4_add(part[t][1], scaled(sum_total(sum[t][1]), s1));
+        part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), s0));
+        part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), s1));
       }
     }
     for (uint32_t p = 0; p < 4; p++) {
@@ -147,9 +146,9 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
     v128_t m0 = load_f16x4(d16 + 8), m1 = load_f16x4(d16 + 12);
     for (uint32_t t = 0; t < n; t++) {
       v128_t d = wasm_v128_load32_splat(row[t].scale + 8 * b);
-      v128_t sum0 = wasm_f32x4_sub(wasm_f32x4_mul(part[t][0], wasm_f32x4_mul(d0, d)),
+      v128_t sum0 = wasm_f32x4_sub(scaled(part[t][0], wasm_f32x4_mul(d0, d)),
                                    scaled(minimum[t][0], wasm_f32x4_mul(m0, d)));
-      v128_t sum1 = wasm_f32x4_sub(wasm_f32x4_mul(part[t][1], wasm_f32x4_mul(d1, d)),
+      v128_t sum1 = wasm_f32x4_sub(scaled(part[t][1], wasm_f32x4_mul(d1, d)),
                                    scaled(minimum[t][1], wasm_f32x4_mul(m1, d)));
       out[t][0] = wasm_f32x4_add(out[t][0], sum0);
       out[t][1] = wasm_f32x4_add(out[t][1], sum1);
@@ -168,7 +167,7 @@ INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   v128_t bits = wasm_i8x16_const_splat(0x30);
   for (uint32_t b = 0; b < blocks; b++, tile += 1680) {
     v128_t part[MAX_N][2];
-    for (uint32_t t = 0; t < n; t++) part[t][0] = part[t][1] = wasm_f32x4_const_splat(0.0f);
+    for (uint32_t t = 0; t < n; t++) part[t][0] = part[t][1] = wasm_i32x4_const_splat(0);
     KEEP_LOOP for (uint32_t j = 0; j < 16; j++) {
       Sum sum[MAX_N][2];
       for (uint32_t t = 0; t < n; t++)
@@ -191,19 +190,18 @@ INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
         }
       }
       v128_t scales = wasm_i16x8_load8x8(tile + 16 + 8 * j);
-      v128_t s0 = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(scales));
-      v128_t s1 = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(scales));
+      v128_t s0 = wasm_i32x4_extend_low_i16x8(scales), s1 = wasm_i32x4_extend_high_i16x8(scales);
       for (uint32_t t = 0; t < n; t++) {
-        part[t][0] = wasm_f32x4_add(part[t][0], scaled(sum_total(sum[t][0]), s0));
-        part[t][1] = wasm_f32x4_add(part[t][1], scaled(sum_total(sum[t][1]), s1));
+        part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), s0));
+        part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), s1));
       }
     }
     const uint16_t *d16 = (const uint16_t *)tile;
     v128_t d0 = load_f16x4(d16), d1 = load_f16x4(d16 + 4);
     for (uint32_t t = 0; t < n; t++) {
       v128_t d = wasm_v128_load32_splat(row[t].scale + 8 * b);
-      out[t][0] = wasm_f32x4_add(out[t][0], wasm_f32x4_mul(part[t][0], wasm_f32x4_mul(d0, d)));
-      out[t][1] = wasm_f32x4_add(out[t][1], wasm_f32x4_mul(part[t][1], wasm_f32x4_mul(d1, d)));
+      out[t][0] = wasm_f32x4_add(out[t][0], scaled(part[t][0], wasm_f32x4_mul(d0, d)));
+      out[t][1] = wasm_f32x4_add(out[t][1], scaled(part[t][1], wasm_f32x4_mul(d1, d)));
     }
   }
 }
@@ -289,8 +287,9 @@ static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations
   tile_times(w, tile, a, token, 1, out);
 }
 
-void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
-                 uint32_t stride) {
+/* One tile, of any type, times each token. */
+static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
+                         uint32_t stride) {
   const uint8_t *data = w->data + tile * tile_bytes(w->type, w->cols);
   out += tile * TILE;
   for (uint32_t t = 0; t < n;) {
@@ -307,4 +306,12 @@ void matmul_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t 
       wasm_v128_store(out + (uint64_t)t * stride + 4, sums[i][1]);
     }
   }
+}
+
+void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
+                  float *out, uint32_t stride) {
+  if (n > 1 && gemm_takes(w->type))
+    gemm(w, tile, end, a, n, out, stride);
+  else
+    for (; tile < end; tile++) tile_by_tile(w, tile, a, n, out, stride);
 }
