@@ -10,8 +10,9 @@ from pathlib import Path
 
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.errors import MlrError
+from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.gguf import read_gguf
-from mlr.formats.model_config import ModelConfig, expected_tensors
+from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import BytesSource
 from mlr.tokenizer import load_tokenizer
 from tests.fuzz.mutate import mutate

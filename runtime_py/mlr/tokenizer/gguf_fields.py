@@ -108,14 +108,14 @@ class GgufFields:
             )
         return value
 
-    def _types(self) -> list[int]:
+    def _types(self) -> bytearray:
         values = self._numbers("token_type")
         if values is None:
-            return [TokenType.NORMAL.value] * self.size
+            return bytearray([TokenType.NORMAL]) * self.size
         unknown = set(values) - set(TokenType)
         if unknown:
             raise TokenizerError(f"{PREFIX}token_type: there is no type {min(unknown)!r}")
-        return list(map(int, values))
+        return bytearray(map(int, values))
 
     def _numbers(self, name: str) -> Sequence[float] | None:
         values = self.get(name)

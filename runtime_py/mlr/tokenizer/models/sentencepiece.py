@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -47,7 +48,7 @@ class SentencePieceBPE:
         unk_id: int | None,
     ) -> None:
         self._ids = vocabulary.ids
-        self._waits = dict(zip(vocabulary.tokens, map(operator.neg, scores), strict=True))
+        self._waits = array("d", map(operator.neg, scores))  # by id: a dict takes 50 times as much
         self._byte_ids = byte_ids
         self._unk_id = unk_id
         self._boundaries = safe_boundaries(vocabulary)
@@ -75,7 +76,8 @@ class SentencePieceBPE:
         return ids
 
     def _wait(self, left: str, right: str) -> float | None:
-        return self._waits.get(left + right)
+        token_id = self._ids.get(left + right)
+        return None if token_id is None else self._waits[token_id]
 
 
 def _join(left: str, right: str) -> str:
