@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,8 @@ def _compiled(build: str) -> tuple[Any, Any]:
     config.wasm_threads = True
     config.shared_memory = True
     config.wasm_relaxed_simd = True
+    with suppress(wasmtime.WasmtimeError):  # where nothing can be stored: compile each time
+        config.cache = True  # wasmtime's own, in the user's cache folder
     path = files(__package__) / f"kernel-{build}.wasm"
     if not path.is_file():
         raise LoadError(
