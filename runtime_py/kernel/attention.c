@@ -109,7 +109,7 @@ INLINE void attend(uint32_t layer, uint32_t token, uint32_t head, uint32_t heads
   for (uint32_t r = 0, at = 0; r < 2; at += runs.count[r], r++)
     score_rows(k + (uint64_t)runs.start[r] * stride, runs.count[r], stride, q, dim, heads, scores + at,
                p_stride);
-  for (uint32_t h = 0; h < heads; h++) softmax(scores + h * p_stride, visible, c->attention_scale);
+  for (uint32_t h = 0; h < heads; h++) softmax(scores + h * p_stride, visible, (float)c->attention_scale);
 
   float *out = state.input.f32 + (uint64_t)token * state.input.stride + head * dim;
   uint32_t d = 0;

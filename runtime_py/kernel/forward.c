@@ -49,7 +49,7 @@ static void add_branch(uint32_t token, const Tensor *post_norm) {
   const Config *c = &weights.config;
   float *branch = state.branch + (uint64_t)token * round_up(c->n_embd, TILE);
   if (post_norm->data)
-    rms_norm(branch, (const float *)post_norm->data, c->n_embd, c->norm_epsilon, branch);
+    rms_norm(branch, (const float *)post_norm->data, c->n_embd, (float)c->norm_epsilon, branch);
   add_into(state.x + (uint64_t)token * round_up(c->n_embd, TILE), branch, c->n_embd);
 }
 
@@ -58,7 +58,7 @@ static void norm_input(uint32_t token, uint32_t row, const Tensor *norm, const T
                        uint32_t n_users) {
   const Config *c = &weights.config;
   rms_norm(state.x + (uint64_t)token * round_up(c->n_embd, TILE), (const float *)norm->data, c->n_embd,
-           c->norm_epsilon, state.input.f32 + (uint64_t)row * state.input.stride);
+           (float)c->norm_epsilon, state.input.f32 + (uint64_t)row * state.input.stride);
   quantize_for(users, n_users, row, c->n_embd);
 }
 
@@ -80,8 +80,8 @@ static void finish_qkv(uint32_t layer, uint32_t token) {
     bool query = h < c->n_heads;
     float *head = query ? q + h * c->head_dim : k + (h - c->n_heads) * c->head_dim;
     const Tensor *norm = query ? q_norm : k_norm;
-    if (norm->data) rms_norm(head, (const float *)norm->data, c->head_dim, c->norm_epsilon, head);
-    rotate(head, angles, c->rope_dim, c->rope_halves);
+    if (norm->data) rms_norm(head, (const float *)norm->data, c->head_dim, (float)c->norm_epsilon, head);
+    rotate(head, angles, c->rope_dim, c->rope_style == ROPE_HALF);
   }
   store_cells(layer, token, k, v);
 }
@@ -129,7 +129,7 @@ static bool feed_forward_block(uint32_t layer, uint32_t n) {
   const Product products[] = {{gate, state.gate, stride}, {up, state.up, stride}};
   if (!multiply(products, 2, n)) return false;
   for (uint32_t t; (t = next_task(n)) < n;) {
-    gated(state.gate + (uint64_t)t * stride, state.up + (uint64_t)t * stride, c->n_ff, c->gelu,
+    gated(state.gate + (uint64_t)t * stride, state.up + (uint64_t)t * stride, c->n_ff, c->activation == GELU,
           state.input.f32 + (uint64_t)t * state.input.stride);
     quantize_for(&down, 1, t, c->n_ff);
   }
@@ -142,7 +142,7 @@ static void embed(uint32_t token) {
   const Config *c = &weights.config;
   float *x = state.x + (uint64_t)token * round_up(c->n_embd, TILE);
   dequantize_row(&weights.shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
-  for (uint32_t i = 0; i < c->n_embd; i++) x[i] *= c->embedding_scale;
+  for (uint32_t i = 0; i < c->n_embd; i++) x[i] *= (float)c->embedding_scale;
 }
 
 /* Logits of the wanted tokens. */

@@ -16,13 +16,14 @@
 #include <stdint.h>
 #include <wasm_simd128.h>
 
+#include "config.h"
+
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
   ABI_VERSION = 2,
-  DESCRIPTOR_VERSION = 1,
-  MAX_LAYERS = 256,
+  DESCRIPTOR_VERSION = 2,
   MAX_THREADS = 64,
   MAX_SEQUENCES = 64,
   MAX_OUTPUTS = 8,       /* tokens of a pass with logits, where there are no more sequences */
@@ -61,36 +62,63 @@ typedef enum {
   TYPE_BF16 = 30,
 } Type;
 
-/* Which tensor of the model a descriptor entry is; `descriptor.py` has the GGUF names. */
+/* Which tensor of the model a descriptor entry is; `descriptor.py` has the GGUF names in the same
+ * order, slots.c the shapes. A norm may have a bias. A linear layer may have a bias and a factor,
+ * y = (W x) * scale + bias, which follow it. */
+#define NORM(name) name, name##_BIAS
+#define LINEAR(name) name, name##_BIAS, name##_SCALE
 typedef enum {
   /* of the whole model */
-  TOKEN_EMBD,  /* (n_vocab, n_embd) */
-  OUTPUT_NORM, /* (n_embd) */
-  OUTPUT,      /* (n_vocab, n_embd); TOKEN_EMBD where absent */
-  ROPE_FREQS,  /* (rope_dim / 2), optional: divides the rotary frequencies */
+  TOKEN_EMBD,
+  POSITION_EMBD,
+  TOKEN_TYPES,
+  NORM(TOKEN_EMBD_NORM),
+  NORM(OUTPUT_NORM),
+  OUTPUT, /* TOKEN_EMBD where absent */
+  OUTPUT_BIAS,
+  CLS,
+  CLS_BIAS,
+  CLS_OUTPUT,
+  CLS_OUTPUT_BIAS,
+  ROPE_FREQS, /* divides the rotary frequencies */
+  ROPE_FACTORS_LONG,
+  ROPE_FACTORS_SHORT,
   /* of each layer */
-  ATTN_NORM,      /* (n_embd) */
-  ATTN_Q,         /* (n_heads * head_dim, n_embd) */
-  ATTN_K,         /* (n_kv_heads * head_dim, n_embd) */
-  ATTN_V,         /* (n_kv_heads * head_dim, n_embd) */
-  ATTN_OUTPUT,    /* (n_embd, n_heads * head_dim) */
-  FFN_NORM,       /* (n_embd) */
-  FFN_GATE,       /* (n_ff, n_embd) */
-  FFN_UP,         /* (n_ff, n_embd) */
-  FFN_DOWN,       /* (n_embd, n_ff) */
-  ATTN_Q_NORM,    /* (head_dim), optional */
-  ATTN_K_NORM,    /* (head_dim), optional */
-  POST_ATTN_NORM, /* (n_embd), optional */
-  POST_FFN_NORM,  /* (n_embd), optional */
-  ATTN_Q_BIAS,    /* (n_heads * head_dim), optional */
-  ATTN_K_BIAS,    /* (n_kv_heads * head_dim), optional */
-  ATTN_V_BIAS,    /* (n_kv_heads * head_dim), optional */
+  NORM(ATTN_NORM),
+  NORM(ATTN_NORM_2), /* of attention's input, where ATTN_NORM is that of the other branch */
+  LINEAR(ATTN_QKV),
+  LINEAR(ATTN_Q),
+  LINEAR(ATTN_K),
+  LINEAR(ATTN_V),
+  NORM(ATTN_Q_NORM),
+  NORM(ATTN_K_NORM),
+  NORM(ATTN_SUB_NORM),
+  LINEAR(ATTN_OUTPUT),
+  NORM(POST_ATTN_NORM),   /* of what attention adds */
+  NORM(ATTN_OUTPUT_NORM), /* of the sum after attention */
+  NORM(FFN_NORM),
+  LINEAR(FFN_GATE),
+  LINEAR(FFN_UP),
+  NORM(FFN_SUB_NORM),
+  LINEAR(FFN_DOWN),
+  FFN_GATE_INP,
+  FFN_GATE_EXPS,
+  FFN_UP_EXPS,
+  FFN_DOWN_EXPS,
+  FFN_GATE_INP_SHEXP,
+  FFN_GATE_SHEXP,
+  FFN_UP_SHEXP,
+  FFN_DOWN_SHEXP,
+  NORM(POST_FFN_NORM),     /* of what the feed-forward network adds */
+  NORM(LAYER_OUTPUT_NORM), /* of the sum after it */
   N_SLOTS,
 } Slot;
+#undef NORM
+#undef LINEAR
 
 typedef struct {
   uint32_t type;   /* a Type */
-  uint32_t rows;   /* 1 for a vector */
+  uint32_t rows;   /* 1 for a vector; of all experts together */
   uint32_t cols;
   bool tiled;      /* a matrix; vectors are plain floats */
   uint8_t *data;   /* matrices: ceil(rows / TILE) tiles; vectors: float[cols]; NULL: absent */
@@ -98,19 +126,6 @@ typedef struct {
   uint64_t size;   /* in the file, bytes */
   uint64_t fed;    /* bytes of it that have arrived */
 } Tensor;
-
-typedef struct {
-  uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab;
-  uint32_t rope_dim;
-  bool rope_halves; /* pairs (i, i + rope_dim/2) instead of (2i, 2i+1) */
-  uint32_t sliding_window, sliding_pattern;
-  bool gelu;
-  float norm_epsilon, embedding_scale, attention_scale, rope_scale;
-  double rope_theta, rope_theta_local;
-  /* derived */
-  uint32_t q_dim;  /* n_heads * head_dim */
-  uint32_t kv_dim; /* n_kv_heads * head_dim */
-} Config;
 
 /* One or more rows of activations, quantized to 8 bits; see quantize.c. */
 typedef struct {
@@ -256,6 +271,13 @@ INLINE uint64_t first_cell(const LayerCache *cache, uint32_t sequence) {
 
 /* open.c */
 void *place(uint64_t bytes);
+
+/* slots.c */
+typedef struct {
+  uint32_t rows, cols, depth; /* rows 1 for a vector; depth: experts */
+  bool matrix, allowed, required;
+} SlotRule;
+SlotRule slot_rule(Slot slot);
 
 /* attention.c */
 uint32_t attention_tasks(uint32_t n_tokens);

@@ -15,121 +15,104 @@ extern uint8_t __heap_base;
 #define MAGIC 0x44524c4du /* "MLRD" */
 
 typedef struct {
-  uint32_t magic, version;
-  uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, rope_dim;
-  uint32_t rope_halves, sliding_window, sliding_pattern, gelu;
-  float norm_epsilon, embedding_scale, attention_scale, rope_scale;
-  double rope_theta, rope_theta_local;
-  uint32_t n_tensors, reserved;
-} Header;
+  uint32_t magic, version, n_fields, n_tensors;
+} Header; /* then double[n_fields] in the order of CONFIG_FIELDS, and Entry[n_tensors] */
 
 typedef struct {
-  uint32_t slot, layer, type, rows, cols, reserved;
-  double offset; /* of the tensor in the file, bytes */
+  uint32_t slot, layer, type, rows, cols;
+  uint32_t depth; /* experts, else 1 */
+  double offset;  /* of the tensor in the file, bytes */
 } Entry;
+
+enum {
+#define COUNT(name, low, high) FIELD_##name,
+  CONFIG_FIELDS(COUNT, COUNT)
+#undef COUNT
+  N_FIELDS
+};
 
 EXPORT(mlr_abi) uint32_t mlr_abi(void) { return ABI_VERSION; }
 EXPORT(mlr_staging) double mlr_staging(void) { return address_of(staging); }
 EXPORT(mlr_staging_size) uint32_t mlr_staging_size(void) { return STAGING_BYTES; }
 
 static bool within(uint32_t value, uint32_t low, uint32_t high) { return value >= low && value <= high; }
-static bool positive(double value) { return value > 0.0 && value < 1e15; }
 
-static bool read_config(const Header *h) {
+/* Each field within its range and, unless it is a real number, whole. */
+static bool read_fields(const double *field) {
   Config *c = &weights.config;
-  if (h->magic != MAGIC || h->version != DESCRIPTOR_VERSION) return false;
-  if (!within(h->n_layers, 1, MAX_LAYERS) || !within(h->n_embd, 4, 1 << 20) || h->n_embd % 4 ||
-      !within(h->n_ff, 1, 1 << 20) || !within(h->n_heads, 1, 4096) ||
-      !within(h->n_kv_heads, 1, h->n_heads) || h->n_heads % h->n_kv_heads ||
-      !within(h->head_dim, 4, 4096) || h->head_dim % 4 || !within(h->n_vocab, 1, 1 << 22) ||
-      !within(h->rope_dim, 2, h->head_dim) || h->rope_dim % 2 ||
-      h->n_heads * h->head_dim > 1 << 20 || h->sliding_window > 1 << 24)
-    return false;
-  if (!(h->norm_epsilon >= 0.0f && h->norm_epsilon <= 1.0f) || !positive((double)h->embedding_scale) ||
-      !positive((double)h->attention_scale) || !positive((double)h->rope_scale) ||
-      !(h->rope_theta >= 1.0 && positive(h->rope_theta)) ||
-      !(h->rope_theta_local >= 1.0 && positive(h->rope_theta_local)))
-    return false;
-  *c = (Config){
-      .n_layers = h->n_layers, .n_embd = h->n_embd, .n_ff = h->n_ff, .n_heads = h->n_heads,
-      .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim, .n_vocab = h->n_vocab,
-      .rope_dim = h->rope_dim, .rope_halves = h->rope_halves, .sliding_window = h->sliding_window,
-      .sliding_pattern = h->sliding_pattern, .gelu = h->gelu, .norm_epsilon = h->norm_epsilon,
-      .embedding_scale = h->embedding_scale, .attention_scale = h->attention_scale,
-      .rope_scale = h->rope_scale, .rope_theta = h->rope_theta,
-      .rope_theta_local = h->rope_theta_local, .q_dim = h->n_heads * h->head_dim,
-      .kv_dim = h->n_kv_heads * h->head_dim,
-  };
+#define REAL(name, low, high)                                      \
+  {                                                                \
+    double value = field[FIELD_##name];                            \
+    if (!(value >= (low) && value <= (high))) return false;        \
+    c->name = value;                                               \
+  }
+#define WHOLE(name, low, high)                                     \
+  {                                                                \
+    double value = field[FIELD_##name];                            \
+    if (!(value >= (low) && value <= (high))) return false;        \
+    c->name = (uint32_t)value;                                     \
+    if ((double)c->name != value) return false;                    \
+  }
+  CONFIG_FIELDS(WHOLE, REAL)
+#undef REAL
+#undef WHOLE
+  c->q_dim = c->n_heads * c->head_dim;
+  c->kv_dim = c->n_kv_heads * c->head_dim;
   return true;
 }
 
-/* The shape that a slot must have; rows 1 stands for a vector. */
-static void shape_of(Slot slot, uint32_t *rows, uint32_t *cols) {
-  const Config *c = &weights.config;
-  *rows = 1;
-  *cols = c->n_embd;
-  switch (slot) {
-    case TOKEN_EMBD:
-    case OUTPUT: *rows = c->n_vocab; break;
-    case ROPE_FREQS: *cols = c->rope_dim / 2; break;
-    case ATTN_Q: *rows = c->q_dim; break;
-    case ATTN_K:
-    case ATTN_V: *rows = c->kv_dim; break;
-    case ATTN_OUTPUT: *rows = c->n_embd; *cols = c->q_dim; break;
-    case FFN_GATE:
-    case FFN_UP: *rows = c->n_ff; break;
-    case FFN_DOWN: *rows = c->n_embd; *cols = c->n_ff; break;
-    case ATTN_Q_NORM:
-    case ATTN_K_NORM: *cols = c->head_dim; break;
-    case ATTN_Q_BIAS: *cols = c->q_dim; break;
-    case ATTN_K_BIAS:
-    case ATTN_V_BIAS: *cols = c->kv_dim; break;
-    default: break;
-  }
+/* What the fields must be together: vectors of four are loaded from every row that is normed, added
+ * or attended to, and what an enumeration chooses has to be there. */
+static bool is_consistent(const Config *c) {
+  if (c->n_embd % 4 || c->head_dim % 4 || c->n_heads % c->n_kv_heads || c->q_dim > MAX_WIDTH) return false;
+  if (c->positions == POSITIONS_ROPE && (c->rope_dim < 2 || c->rope_dim > c->head_dim || c->rope_dim % 2))
+    return false;
+  if ((c->rope_scaling == SCALING_YARN || c->rope_scaling == SCALING_LONGROPE) && !c->rope_original_context)
+    return false;
+  if (c->sub_norms && c->n_ff % 4) return false;
+  if ((c->fused_gate_up || c->n_experts) && !c->gated) return false;
+  if (c->n_experts)
+    return c->n_experts_used >= 1 && c->n_experts_used <= c->n_experts && c->n_ff_expert &&
+           c->n_ff_expert % TILE == 0 && c->n_embd % TILE == 0 && !c->fused_gate_up && !c->sub_norms;
+  return c->n_ff && !c->n_experts_used && !c->n_ff_expert && !c->n_ff_shared;
 }
-
-static bool is_matrix(Slot slot) {
-  return slot == TOKEN_EMBD || slot == OUTPUT || (slot >= ATTN_Q && slot <= ATTN_OUTPUT) ||
-         (slot >= FFN_GATE && slot <= FFN_DOWN);
-}
-static bool is_required(Slot slot) { return slot != OUTPUT && slot != ROPE_FREQS && slot < ATTN_Q_NORM; }
 
 /* Addresses handed out from the heap's start; 64-bit so that too much is noticed. */
 static uint64_t top;
 void *place(uint64_t bytes) {
   uint64_t at = top;
   top += (bytes + 63) / 64 * 64;
-  return at <= UINT32_MAX ? (void *)(uintptr_t)at : NULL;
+  return at <= UINTPTR_MAX ? (void *)(uintptr_t)at : NULL;
 }
 
-static int32_t read_tensors(const Header *h) {
-  const Entry *entries = (const Entry *)(h + 1);
+static int32_t read_tensors(const Entry *entries, uint32_t n_tensors) {
+  uint32_t n_layers = weights.config.n_layers;
   double end = 0.0;
-  for (uint32_t i = 0; i < h->n_tensors; i++) {
+  for (uint32_t i = 0; i < n_tensors; i++) {
     Entry e = entries[i];
-    if (e.slot >= N_SLOTS || (e.slot < ATTN_NORM ? e.layer != 0 : e.layer >= h->n_layers))
+    if (e.slot >= N_SLOTS || (e.slot < ATTN_NORM ? e.layer != 0 : e.layer >= n_layers))
       return ERROR_TENSOR;
     Tensor *t = e.slot < ATTN_NORM ? &weights.shared[e.slot] : &weights.layers[e.layer][e.slot - ATTN_NORM];
-    uint32_t rows, cols;
-    shape_of(e.slot, &rows, &cols);
-    if (t->size || e.rows != rows || e.cols != cols || !type_is_known(e.type) ||
-        e.cols % type_block(e.type) || (!is_matrix(e.slot) && e.type != TYPE_F32))
+    SlotRule rule = slot_rule(e.slot);
+    if (t->size || !rule.allowed || e.rows != rule.rows || e.cols != rule.cols || e.depth != rule.depth ||
+        !type_is_known(e.type) || e.cols % type_block(e.type) || (!rule.matrix && e.type != TYPE_F32))
       return ERROR_TENSOR;
     if (!(e.offset >= end && e.offset < 0x1p52)) return ERROR_TENSOR;
-    *t = (Tensor){.type = e.type, .rows = rows, .cols = cols, .tiled = is_matrix(e.slot),
-                  .offset = (uint64_t)e.offset, .size = rows * row_bytes(e.type, cols)};
-    t->data = place(t->tiled ? (rows + TILE - 1) / TILE * tile_bytes(e.type, cols)
-                             : 4ull * round_up(cols, TILE));
+    uint32_t rows = e.rows * e.depth; /* experts one below the other, each a multiple of TILE */
+    *t = (Tensor){.type = e.type, .rows = rows, .cols = e.cols, .tiled = rule.matrix,
+                  .offset = (uint64_t)e.offset, .size = rows * row_bytes(e.type, e.cols)};
+    t->data = place(t->tiled ? ((uint64_t)rows + TILE - 1) / TILE * tile_bytes(e.type, e.cols)
+                             : 4ull * round_up(e.cols, TILE));
     end = e.offset + (double)t->size;
     weights.in_file_order[i] = t;
   }
-  weights.n_tensors = h->n_tensors;
+  weights.n_tensors = n_tensors;
   for (uint32_t slot = 0; slot < N_SLOTS; slot++) {
-    if (!is_required(slot)) continue;
+    if (!slot_rule(slot).required) continue;
     if (slot < ATTN_NORM) {
       if (!weights.shared[slot].size) return ERROR_MISSING;
     } else {
-      for (uint32_t i = 0; i < h->n_layers; i++)
+      for (uint32_t i = 0; i < n_layers; i++)
         if (!layer_tensor(i, slot)->size) return ERROR_MISSING;
     }
   }
@@ -197,17 +180,20 @@ EXPORT(mlr_open)
 int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_sequences,
                  uint32_t flags) {
   const Header *h = (const Header *)staging;
+  const double *fields = (const double *)(h + 1);
+  const Entry *entries = (const Entry *)(fields + N_FIELDS);
+  const uint64_t fixed = sizeof(Header) + N_FIELDS * sizeof(double);
   if (state.total_bytes) return ERROR_STATE;
-  if (bytes < sizeof(Header) || bytes > STAGING_BYTES || !read_config(h)) return ERROR_DESCRIPTOR;
-  if (h->n_tensors > (STAGING_BYTES - sizeof(Header)) / sizeof(Entry) ||
-      bytes != sizeof(Header) + h->n_tensors * sizeof(Entry) ||
-      h->n_tensors > sizeof weights.in_file_order / sizeof *weights.in_file_order)
+  if (bytes < fixed || bytes > STAGING_BYTES || h->magic != MAGIC || h->version != DESCRIPTOR_VERSION ||
+      h->n_fields != N_FIELDS || bytes != fixed + (uint64_t)h->n_tensors * sizeof(Entry) ||
+      h->n_tensors > sizeof weights.in_file_order / sizeof *weights.in_file_order ||
+      !read_fields(fields) || !is_consistent(&weights.config))
     return ERROR_DESCRIPTOR;
   if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS) ||
       !within(n_sequences, 1, MAX_SEQUENCES) || flags)
     return ERROR_ARGUMENT;
   uint64_t start = top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
-  int32_t error = read_tensors(h);
+  int32_t error = read_tensors(entries, h->n_tensors);
   if (error) return error;
   state.weight_bytes = top - start;
   state.n_ctx = n_ctx;

@@ -49,7 +49,7 @@ void rope_frequencies(void) {
   uint32_t half = c->rope_dim / 2;
   for (uint32_t i = 0; i < half; i++) {
     double exponent = -2.0 * i / c->rope_dim;
-    double global = exp_f64(exponent * log_f64(c->rope_theta)) * (double)c->rope_scale;
+    double global = exp_f64(exponent * log_f64(c->rope_theta)) * c->rope_scale;
     if (factors->data) global /= (double)((const float *)factors->data)[i];
     state.inverse_frequency[i] = (float)global;
     state.inverse_frequency[half + i] = (float)exp_f64(exponent * log_f64(c->rope_theta_local));

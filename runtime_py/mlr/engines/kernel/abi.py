@@ -17,7 +17,7 @@ from mlr.errors import (
 __all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "PAGE", "TYPE_IDS", "error_for"]
 
 ABI_VERSION = 2
-DESCRIPTOR_VERSION = 1
+DESCRIPTOR_VERSION = 2
 PAGE = 65536  # bytes of a page of WebAssembly memory
 
 # Ids of the GGUF format.

@@ -13,36 +13,75 @@ from typing import Protocol
 
 from mlr.engines.kernel.abi import DESCRIPTOR_VERSION, TYPE_IDS
 from mlr.errors import UnsupportedModelError
-from mlr.formats.model_config import ModelConfig
+from mlr.formats.model_config import CHOICES, ModelConfig
 
 __all__ = ["build_descriptor"]
 
 MAGIC = b"MLRD"
-HEADER = struct.Struct("<4sI 8I 4I 4f 2d 2I")
-ENTRY = struct.Struct("<6Id")
+HEADER = struct.Struct("<4s3I")  # magic, version, how many fields, how many tensors
+ENTRY = struct.Struct("<6Id")  # slot, layer, type, rows, columns, depth, offset
+
+# The numbers of `ModelConfig`, each a float64: enumerations by their index in `CHOICES`, booleans
+# as 0 and 1. In the order of `CONFIG_FIELDS` in config.h.
+FIELDS = tuple(field.name for field in fields(ModelConfig) if field.name != "architecture")
+
+
+def _norm(name: str) -> tuple[str, ...]:
+    return (f"{name}.weight", f"{name}.bias")
+
+
+def _linear(name: str) -> tuple[str, ...]:
+    return (f"{name}.weight", f"{name}.bias", f"{name}.scale")
+
 
 # In the order of `Slot` in kernel.h.
-SHARED_SLOTS = ("token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight")
+SHARED_SLOTS = (
+    "token_embd.weight",
+    "position_embd.weight",
+    "token_types.weight",
+    *_norm("token_embd_norm"),
+    *_norm("output_norm"),
+    "output.weight",
+    "output.bias",
+    "cls.weight",
+    "cls.bias",
+    "cls.output.weight",
+    "cls.output.bias",
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+)
 LAYER_SLOTS = (
-    "attn_norm.weight",
-    "attn_q.weight",
-    "attn_k.weight",
-    "attn_v.weight",
-    "attn_output.weight",
-    "ffn_norm.weight",
-    "ffn_gate.weight",
-    "ffn_up.weight",
-    "ffn_down.weight",
-    "attn_q_norm.weight",
-    "attn_k_norm.weight",
-    "post_attention_norm.weight",
-    "post_ffw_norm.weight",
-    "attn_q.bias",
-    "attn_k.bias",
-    "attn_v.bias",
+    *_norm("attn_norm"),
+    *_norm("attn_norm_2"),
+    *_linear("attn_qkv"),
+    *_linear("attn_q"),
+    *_linear("attn_k"),
+    *_linear("attn_v"),
+    *_norm("attn_q_norm"),
+    *_norm("attn_k_norm"),
+    *_norm("attn_sub_norm"),
+    *_linear("attn_output"),
+    *_norm("post_attention_norm"),
+    *_norm("attn_output_norm"),
+    *_norm("ffn_norm"),
+    *_linear("ffn_gate"),
+    *_linear("ffn_up"),
+    *_norm("ffn_sub_norm"),
+    *_linear("ffn_down"),
+    "ffn_gate_inp.weight",
+    "ffn_gate_exps.weight",
+    "ffn_up_exps.weight",
+    "ffn_down_exps.weight",
+    "ffn_gate_inp_shexp.weight",
+    "ffn_gate_shexp.weight",
+    "ffn_up_shexp.weight",
+    "ffn_down_shexp.weight",
+    *_norm("post_ffw_norm"),
+    *_norm("layer_output_norm"),
 )
 
-# Fields without a place in the descriptor: what the kernel tells from the tensors.
+# What the kernel computes besides the defaults.
 COMPUTED = {
     "post_norm": ("none", "branch"),
     "qk_norm": ("none", "head"),
@@ -65,7 +104,7 @@ class TensorPlace(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(rows, columns), or (length,)."""
+        """(rows, columns), (experts, rows, columns), or (length,)."""
         ...
 
     @property
@@ -85,7 +124,7 @@ def _slot(name: str) -> tuple[int, int]:
 
 
 def _refuse_what_is_not_computed(config: ModelConfig) -> None:
-    """The kernel takes every field that the descriptor has no place for to be the default."""
+    """The kernel takes some fields to be the default still."""
     for field in fields(config):
         value = getattr(config, field.name)
         computed = COMPUTED.get(field.name, (field.default,))
@@ -113,35 +152,18 @@ def build_descriptor(config: ModelConfig, tensors: Iterable[TensorPlace]) -> byt
                 f"tensor {tensor.name}: weight type {tensor.type} is not supported by the kernel; "
                 "supported: " + ", ".join(TYPE_IDS)
             )
-        rows, columns = tensor.shape if len(tensor.shape) == 2 else (1, tensor.shape[0])
+        depth, rows, columns = (1, 1, *tensor.shape)[-3:]
         type_id = TYPE_IDS[tensor.type]
         if len(tensor.shape) == 1 and type_id != 0:
             raise UnsupportedModelError(
                 f"tensor {tensor.name}: a vector must be F32, not {tensor.type}"
             )
-        entries.append(ENTRY.pack(slot, layer, type_id, rows, columns, 0, float(tensor.offset)))
-    header = HEADER.pack(
-        MAGIC,
-        DESCRIPTOR_VERSION,
-        config.n_layers,
-        config.n_embd,
-        config.n_ff,
-        config.n_heads,
-        config.n_kv_heads,
-        config.head_dim,
-        config.n_vocab,
-        config.rope_dim,
-        config.rope_style == "half",
-        config.sliding_window,
-        config.sliding_pattern,
-        config.activation == "gelu",
-        config.norm_epsilon,
-        config.embedding_scale,
-        config.attention_scale,
-        config.rope_scale,
-        config.rope_theta,
-        config.rope_theta_local,
-        len(entries),
-        0,
-    )
-    return header + b"".join(entries)
+        entries.append(ENTRY.pack(slot, layer, type_id, rows, columns, depth, float(tensor.offset)))
+    header = HEADER.pack(MAGIC, DESCRIPTOR_VERSION, len(FIELDS), len(entries))
+    numbers = struct.pack(f"<{len(FIELDS)}d", *(_number(config, name) for name in FIELDS))
+    return header + numbers + b"".join(entries)
+
+
+def _number(config: ModelConfig, name: str) -> float:
+    value = getattr(config, name)
+    return float(CHOICES[name].index(value) if name in CHOICES else value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlr.engines.kernel.descriptor import ENTRY, HEADER, build_descriptor
+from mlr.engines.kernel.descriptor import (
+    ENTRY,
+    FIELDS,
+    HEADER,
+    LAYER_SLOTS,
+    SHARED_SLOTS,
+    build_descriptor,
+)
 from mlr.engines.kernel.instance import KernelOptions
 from mlr.engines.kernel.wasmtime import PLANNER_PAGES, WasmtimeKernel, plan
 from mlr.errors import LoadError, RequestError, UnsupportedModelError
@@ -17,6 +27,8 @@ from mlr.formats.gguf import GgufTensor, read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
 from tests.support.tiny_models import tiny_gguf
+
+SOURCES = Path(__file__).parents[4] / "runtime_py" / "kernel"
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +47,36 @@ def read_model(path: Path) -> tuple[ModelConfig, list[GgufTensor]]:
 
 def test_the_kernel_accepts_it(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
     descriptor = build_descriptor(*model)
-    assert len(descriptor) == HEADER.size + len(model[1]) * ENTRY.size
+    assert len(descriptor) == HEADER.size + 8 * len(FIELDS) + len(model[1]) * ENTRY.size
     needs = plan(descriptor, KernelOptions(128, 2))
     assert needs.total_bytes > needs.memory.total - 1
+
+
+def test_the_c_sources_list_the_same_fields_and_slots_in_the_same_order() -> None:
+    config = (SOURCES / "config.h").read_text()
+    assert tuple(re.findall(r"(?:WHOLE|REAL)\((\w+), \S", config)[: len(FIELDS)]) == FIELDS
+    header = (SOURCES / "kernel.h").read_text()
+    slots = re.search(r"typedef enum \{\s*/\* of the whole model \*/(.*?)N_SLOTS", header, re.S)
+    assert slots is not None
+    beside = {"": 1, "NORM": 2, "LINEAR": 3}
+    names = re.findall(r"^  (?:(NORM|LINEAR)\()?([A-Z]\w+)", slots[1], re.M)
+    assert sum(beside[kind] for kind, _ in names) == len(SHARED_SLOTS) + len(LAYER_SLOTS)
+    # The header's names are the files' own, but for two.
+    renamed = {"POST_ATTN_NORM": "post_attention_norm", "POST_FFN_NORM": "post_ffw_norm"}
+    ours = [renamed.get(name, name.lower()).removesuffix("_bias") for _, name in names]
+    files = [slot.rsplit(".", 1)[0].replace(".", "_") for slot in SHARED_SLOTS + LAYER_SLOTS]
+    assert list(dict.fromkeys(ours)) == list(dict.fromkeys(files))
+
+
+def test_every_field_has_a_range(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
+    descriptor = build_descriptor(*model)
+    for i, name in enumerate(FIELDS):
+        at = HEADER.size + 8 * i
+        whole = not isinstance(getattr(model[0], name), float)
+        for value in (math.nan, math.inf, -math.inf, -1.0, 1e300, 1.5 if whole else 1e13):
+            wrong = descriptor[:at] + struct.pack("<d", value) + descriptor[at + 8 :]
+            with pytest.raises(LoadError):
+                plan(wrong, KernelOptions(128, 2))
 
 
 def test_an_unknown_tensor_is_named(model: tuple[ModelConfig, list[GgufTensor]]) -> None:
@@ -96,6 +135,11 @@ def test_no_descriptor_makes_the_kernel_trap(
 ) -> None:
     descriptor = bytearray(build_descriptor(*model))
     for _ in range(data.draw(st.integers(1, 4))):
+        if data.draw(st.booleans()):
+            at = HEADER.size + 8 * data.draw(st.integers(0, len(FIELDS) - 1))
+            number = data.draw(st.integers(0, 600).map(float) | st.floats())
+            descriptor[at : at + 8] = struct.pack("<d", number)
+            continue
         at = data.draw(st.integers(0, len(descriptor) // 4 - 1)) * 4
         word = data.draw(
             st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
