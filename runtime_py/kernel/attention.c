@@ -1,131 +1,223 @@
-/* Attention of one token: scores against the cached keys, softmax, weighted sum of the values.
+/* Attention, flash-style: softmax(scale * Q K^T) V without ever holding a row of scores whole.
  *
- * A task is one token and up to HEADS_PER_TASK query heads that share a key/value head, so that a
- * cached f16 is widened once for all of them. Each head's sums have an order of their own, which
- * depends on neither the grouping nor the threads. A layer with a sliding window keeps a ring:
- * position p lies at p % capacity.
+ * A task is up to ROWS rows that share their keys and values: the query heads of one key/value head
+ * for a few tokens of one sequence. Keys and values are widened to floats once for all of them. The
+ * cache is gone through in blocks of BLOCK positions; each row keeps the largest score so far, the
+ * sum of the exponentials and the sum of the weighted values, and the latter two are scaled down
+ * when a block brings a larger score.
+ *
+ * Blocks begin at multiples of BLOCK positions of the sequence, sums go from position to position,
+ * and what a row cannot see gets the weight 0: so a row's result depends on neither the rows beside
+ * it, nor the pass it is computed in, nor the thread.
  */
-#include "attention.h"
 #include "numeric.h"
 
-INLINE uint32_t heads_per_task(const Config *c) {
-  return c->n_heads / c->n_kv_heads % HEADS_PER_TASK == 0 ? HEADS_PER_TASK : 1;
-}
+enum {
+  ROWS = 16,  /* of a task */
+  BLOCK = 64, /* positions between two looks at the largest score */
+  CELLS = 16, /* positions widened at a time: a part of a block that fits the first-level cache */
+};
 
-uint32_t attention_tasks(uint32_t n_tokens) {
-  return n_tokens * (weights.config.n_heads / heads_per_task(&weights.config));
-}
-
-/* scores[h][i] = q_h . k_i for `count` consecutive rows of the cache; returns nothing else. */
-INLINE void score_rows(const uint16_t *k, uint32_t count, uint32_t stride, const float *q,
-                       uint32_t dim, uint32_t heads, float *scores, uint32_t scores_stride) {
-  for (uint32_t i = 0; i < count; i++, k += stride) {
-    v128_t even[HEADS_PER_TASK], odd[HEADS_PER_TASK];
-    for (uint32_t h = 0; h < heads; h++) even[h] = odd[h] = wasm_f32x4_const_splat(0.0f);
-    uint32_t d = 0;
-    for (; d + 8 <= dim; d += 8) {
-      v128_t k0 = load_f16x4(k + d), k1 = load_f16x4(k + d + 4);
-      for (uint32_t h = 0; h < heads; h++) {
-        const float *qh = q + h * dim + d;
-        even[h] = wasm_f32x4_add(even[h], wasm_f32x4_mul(wasm_v128_load(qh), k0));
-        odd[h] = wasm_f32x4_add(odd[h], wasm_f32x4_mul(wasm_v128_load(qh + 4), k1));
-      }
-    }
-    if (d < dim)
-      for (uint32_t h = 0; h < heads; h++)
-        even[h] = wasm_f32x4_add(
-            even[h], wasm_f32x4_mul(wasm_v128_load(q + h * dim + d), load_f16x4(k + d)));
-    for (uint32_t h = 0; h < heads; h++)
-      scores[h * scores_stride + i] = sum_f32x4(wasm_f32x4_add(even[h], odd[h]));
-  }
-}
-
-/* Softmax of scale * scores in place. The sum has four interleaved parts. */
-INLINE void softmax(float *scores, uint32_t n, float scale) {
-  float largest = scores[0];
-  for (uint32_t i = 1; i < n; i++) largest = scores[i] > largest ? scores[i] : largest;
-  v128_t shift = wasm_f32x4_splat(largest), by = wasm_f32x4_splat(scale);
-  v128_t sums = wasm_f32x4_const_splat(0.0f);
-  for (uint32_t i = n; i < round_up(n, 4); i++) scores[i] = -__builtin_inff();
-  for (uint32_t i = 0; i < n; i += 4) {
-    v128_t e = exp_f32x4(wasm_f32x4_mul(wasm_f32x4_sub(wasm_v128_load(scores + i), shift), by));
-    wasm_v128_store(scores + i, e);
-    sums = wasm_f32x4_add(sums, e);
-  }
-  v128_t inverse = wasm_f32x4_splat(1.0f / sum_f32x4(sums));
-  for (uint32_t i = 0; i < n; i += 4)
-    wasm_v128_store(scores + i, wasm_f32x4_mul(wasm_v128_load(scores + i), inverse));
-}
-
-/* acc[h] += sum of weights[h][i] * v_i, four columns of `count` consecutive rows. */
-INLINE void mix_rows(const uint16_t *v, uint32_t count, uint32_t stride, const float *p,
-                     uint32_t p_stride, uint32_t heads, uint32_t vectors, v128_t acc[][4]) {
-  for (uint32_t i = 0; i < count; i++, v += stride) {
-    v128_t value[4];
-    for (uint32_t j = 0; j < vectors; j++) value[j] = load_f16x4(v + 4 * j);
-    for (uint32_t h = 0; h < heads; h++) {
-      v128_t w = wasm_v128_load32_splat(p + h * p_stride + i);
-      for (uint32_t j = 0; j < vectors; j++)
-        acc[h][j] = wasm_f32x4_add(acc[h][j], wasm_f32x4_mul(w, value[j]));
-    }
-  }
-}
-
-/* The visible positions as at most two runs of consecutive rows of the cache. */
+/* The rows of a task, and how far each has come. */
 typedef struct {
-  uint32_t start[2], count[2];
-} Runs;
+  uint32_t n;
+  const float *q[ROWS]; /* (head_dim) */
+  float *out[ROWS];     /* (head_dim) the weighted values so far */
+  uint32_t from[ROWS], to[ROWS]; /* the positions it sees: from..to-1 */
+  float largest[ROWS], sum[ROWS];
+  float *scores; /* (ROWS, BLOCK) of the block under way, later the weights */
+} Rows;
 
-INLINE void mix_columns(const uint16_t *v, const Runs *runs, uint32_t stride, const float *p,
-                        uint32_t p_stride, uint32_t heads, uint32_t vectors, float *out,
-                        uint32_t out_stride) {
-  v128_t acc[HEADS_PER_TASK][4];
-  for (uint32_t h = 0; h < heads; h++)
-    for (uint32_t j = 0; j < vectors; j++) acc[h][j] = wasm_f32x4_const_splat(0.0f);
-  mix_rows(v + (uint64_t)runs->start[0] * stride, runs->count[0], stride, p, p_stride, heads, vectors, acc);
-  mix_rows(v + (uint64_t)runs->start[1] * stride, runs->count[1], stride, p + runs->count[0], p_stride,
-           heads, vectors, acc);
-  for (uint32_t h = 0; h < heads; h++)
-    for (uint32_t j = 0; j < vectors; j++) wasm_v128_store(out + h * out_stride + 4 * j, acc[h][j]);
+void place_attention(void) {
+  state.runs = place(sizeof(Run) * (uint64_t)state.batch);
+  state.scores = place(4ull * state.n_threads * ROWS * BLOCK);
+  state.cells = place(4ull * state.n_threads * CELLS * weights.config.head_dim);
 }
 
-INLINE void attend(uint32_t layer, uint32_t token, uint32_t head, uint32_t heads, float *scores) {
+/* Divide the pass: as many rows a task as there is work enough for all threads. */
+void plan_attention(void) {
+  const Config *c = &weights.config;
+  uint32_t group = c->n_heads / c->n_kv_heads, heads = min_u32(group, ROWS), tokens = ROWS / heads;
+  while (tokens > 1 && state.n_tokens / tokens * c->n_kv_heads < 4 * state.n_threads) tokens /= 2;
+  while (heads > 1 && state.n_tokens * (c->n_heads / heads) < state.n_threads) heads = (heads + 1) / 2;
+  state.heads_per_task = heads;
+  state.n_runs = 0;
+  for (uint32_t i = 0; i < state.n_tokens; i++) {
+    Run *last = &state.runs[state.n_runs - 1];
+    if (i && last->count < tokens && state.pass[i].sequence == state.pass[i - 1].sequence)
+      last->count++;
+    else
+      state.runs[state.n_runs++] = (Run){i, 1};
+  }
+}
+
+static uint32_t tasks_per_kv_head(void) {
+  uint32_t group = weights.config.n_heads / weights.config.n_kv_heads;
+  return (group + state.heads_per_task - 1) / state.heads_per_task;
+}
+
+uint32_t attention_tasks(void) {
+  return state.n_runs * weights.config.n_kv_heads * tasks_per_kv_head();
+}
+
+/* Four dot products at a time have one vector of sums: a[i] summed is lane i. */
+INLINE v128_t sum_each(v128_t a, v128_t b, v128_t c, v128_t d) {
+  v128_t ab = wasm_f32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  v128_t cd = wasm_f32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
+  return wasm_f32x4_add(wasm_i64x2_shuffle(ab, cd, 0, 2), wasm_i64x2_shuffle(ab, cd, 1, 3));
+}
+
+/* scores[r][i] = q[r] . keys[i] for `rows` rows and four keys. */
+INLINE void score_4(const float *keys, const float *const *q, uint32_t dim, uint32_t rows, float *scores) {
+  v128_t sums[2][4];
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t i = 0; i < 4; i++) sums[r][i] = wasm_f32x4_const_splat(0.0f);
+#pragma clang loop unroll(disable) vectorize(disable)
+  for (uint32_t d = 0; d < dim; d += 4)
+    for (uint32_t r = 0; r < rows; r++) {
+      v128_t x = wasm_v128_load(q[r] + d);
+      for (uint32_t i = 0; i < 4; i++)
+        sums[r][i] = wasm_f32x4_add(sums[r][i], wasm_f32x4_mul(x, wasm_v128_load(keys + i * dim + d)));
+    }
+  for (uint32_t r = 0; r < rows; r++)
+    wasm_v128_store(scores + r * BLOCK, sum_each(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+}
+
+/* The scores of `count` widened keys, those of the block from `at` on. */
+static void score_cells(Rows *rows, const float *keys, uint32_t at, uint32_t count, uint32_t dim) {
+  for (uint32_t r = 0; r < rows->n; r += 2)
+    for (uint32_t i = 0; i < count; i += 4) {
+      float *scores = rows->scores + r * BLOCK + at + i;
+      if (r + 1 < rows->n)
+        score_4(keys + i * dim, rows->q + r, dim, 2, scores);
+      else
+        score_4(keys + i * dim, rows->q + r, dim, 1, scores);
+    }
+}
+
+/* From scores to weights exp(scale * score - largest) for the block of positions from `start` on;
+ * what a row does not see gets the weight 0. */
+static void weigh(Rows *rows, uint32_t start, uint32_t dim, float scale) {
+  for (uint32_t r = 0; r < rows->n; r++) {
+    float *scores = rows->scores + r * BLOCK;
+    uint32_t from = rows->from[r] > start ? rows->from[r] - start : 0;
+    uint32_t to = rows->to[r] > start ? min_u32(rows->to[r] - start, BLOCK) : 0;
+    if (from >= to) {
+      for (uint32_t i = 0; i < BLOCK; i++) scores[i] = 0.0f;
+      continue;
+    }
+    for (uint32_t i = 0; i < from; i++) scores[i] = -__builtin_inff();
+    for (uint32_t i = to; i < BLOCK; i++) scores[i] = -__builtin_inff();
+    v128_t by = wasm_f32x4_splat(scale), most = wasm_f32x4_splat(-__builtin_inff());
+    for (uint32_t i = 0; i < BLOCK; i += 4) {
+      v128_t scaled = wasm_f32x4_mul(wasm_v128_load(scores + i), by);
+      wasm_v128_store(scores + i, scaled);
+      most = wasm_f32x4_pmax(most, scaled);
+    }
+    float largest = rows->largest[r];
+#define LANE(i) \
+  largest = largest < wasm_f32x4_extract_lane(most, i) ? wasm_f32x4_extract_lane(most, i) : largest
+    LANE(0);
+    LANE(1);
+    LANE(2);
+    LANE(3);
+#undef LANE
+    v128_t shift = wasm_f32x4_splat(largest), sums = wasm_f32x4_const_splat(0.0f);
+    for (uint32_t i = 0; i < BLOCK; i += 4) {
+      v128_t weight = exp_f32x4(wasm_f32x4_sub(wasm_v128_load(scores + i), shift));
+      wasm_v128_store(scores + i, weight);
+      sums = wasm_f32x4_add(sums, weight);
+    }
+    if (largest > rows->largest[r]) { /* else by 1, which changes nothing */
+      v128_t down = exp_f32x4(wasm_f32x4_splat(rows->largest[r] - largest));
+      rows->sum[r] *= wasm_f32x4_extract_lane(down, 0);
+      for (uint32_t d = 0; d < dim; d += 4)
+        wasm_v128_store(rows->out[r] + d, wasm_f32x4_mul(wasm_v128_load(rows->out[r] + d), down));
+    }
+    rows->largest[r] = largest;
+    rows->sum[r] += sum_f32x4(sums);
+  }
+}
+
+/* out[r] += sum of weights[r][i] * values[i], for `rows` rows and 4 * `vectors` columns. */
+INLINE void mix(const float *values, uint32_t count, uint32_t dim, const float *weights_of,
+                float *const *out, uint32_t rows, uint32_t column, uint32_t vectors) {
+  v128_t acc[2][4];
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t j = 0; j < vectors; j++) acc[r][j] = wasm_v128_load(out[r] + column + 4 * j);
+#pragma clang loop unroll(disable) vectorize(disable)
+  for (uint32_t i = 0; i < count; i++, values += dim)
+    for (uint32_t r = 0; r < rows; r++) {
+      v128_t w = wasm_v128_load32_splat(weights_of + r * BLOCK + i);
+      for (uint32_t j = 0; j < vectors; j++)
+        acc[r][j] = wasm_f32x4_add(acc[r][j], wasm_f32x4_mul(w, wasm_v128_load(values + column + 4 * j)));
+    }
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t j = 0; j < vectors; j++) wasm_v128_store(out[r] + column + 4 * j, acc[r][j]);
+}
+
+static void mix_cells(const Rows *rows, const float *values, uint32_t at, uint32_t count, uint32_t dim) {
+  for (uint32_t r = 0; r < rows->n; r += 2) {
+    const float *w = rows->scores + r * BLOCK + at;
+    uint32_t column = 0;
+    if (r + 1 < rows->n) {
+      for (; column + 16 <= dim; column += 16) mix(values, count, dim, w, rows->out + r, 2, column, 4);
+      for (; column < dim; column += 4) mix(values, count, dim, w, rows->out + r, 2, column, 1);
+    } else {
+      for (; column + 16 <= dim; column += 16) mix(values, count, dim, w, rows->out + r, 1, column, 4);
+      for (; column < dim; column += 4) mix(values, count, dim, w, rows->out + r, 1, column, 1);
+    }
+  }
+}
+
+static void attend(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, float *wide) {
   const Config *c = &weights.config;
   const LayerCache *cache = &state.cache[layer];
-  uint32_t position = state.pass[token].position, dim = c->head_dim;
-  uint32_t visible = position + 1;
-  if (layer_slides(c, layer)) visible = min_u32(visible, c->sliding_window);
-  Runs runs;
-  runs.start[0] = (position + 1 - visible) % cache->capacity;
-  runs.count[0] = min_u32(visible, cache->capacity - runs.start[0]);
-  runs.start[1] = 0;
-  runs.count[1] = visible - runs.count[0];
-
-  uint32_t kv_head = head / (c->n_heads / c->n_kv_heads), stride = c->kv_dim;
-  uint64_t first = first_cell(cache, state.pass[token].sequence) * stride + kv_head * dim;
-  const uint16_t *k = cache->k + first, *v = cache->v + first;
-  const float *q = state.q + (uint64_t)token * round_up(c->q_dim, TILE) + head * dim;
-  uint32_t p_stride = state.scores_stride;
-  for (uint32_t r = 0, at = 0; r < 2; at += runs.count[r], r++)
-    score_rows(k + (uint64_t)runs.start[r] * stride, runs.count[r], stride, q, dim, heads, scores + at,
-               p_stride);
-  for (uint32_t h = 0; h < heads; h++) softmax(scores + h * p_stride, visible, (float)c->attention_scale);
-
-  float *out = state.input.f32 + (uint64_t)token * state.input.stride + head * dim;
-  uint32_t d = 0;
-  for (; d + 16 <= dim; d += 16)
-    mix_columns(v + d, &runs, stride, scores, p_stride, heads, 4, out + d, dim);
-  for (; d < dim; d += 4)
-    mix_columns(v + d, &runs, stride, scores, p_stride, heads, 1, out + d, dim);
+  uint32_t dim = c->head_dim, end = rows->to[rows->n - 1], from = rows->from[0];
+  for (uint32_t start = from / BLOCK * BLOCK; start < end; start += BLOCK) {
+    uint32_t first = (from > start ? from - start : 0) / CELLS * CELLS;
+    uint32_t last = min_u32(end - start, BLOCK);
+    for (uint32_t at = first; at < last; at += CELLS) {
+      uint32_t count = min_u32(CELLS, last - at);
+      read_cells(cache, &cache->k, sequence, start + at, count, kv_head, wide);
+      score_cells(rows, wide, at, count, dim);
+    }
+    weigh(rows, start, dim, c->attention_scale);
+    for (uint32_t at = first; at < last; at += CELLS) {
+      uint32_t count = min_u32(CELLS, last - at);
+      read_cells(cache, &cache->v, sequence, start + at, count, kv_head, wide);
+      mix_cells(rows, wide, at, count, dim);
+    }
+  }
+  for (uint32_t r = 0; r < rows->n; r++) {
+    v128_t inverse = wasm_f32x4_splat(1.0f / rows->sum[r]);
+    for (uint32_t d = 0; d < dim; d += 4)
+      wasm_v128_store(rows->out[r] + d, wasm_f32x4_mul(wasm_v128_load(rows->out[r] + d), inverse));
+  }
 }
 
+/* Tasks count heads of a key/value head first, then key/value heads, then runs of tokens. */
 void attention_task(uint32_t layer, uint32_t task, uint32_t thread) {
-  uint32_t heads = heads_per_task(&weights.config);
-  uint32_t tasks_per_token = weights.config.n_heads / heads;
-  uint32_t token = task / tasks_per_token, head = task % tasks_per_token * heads;
-  float *scores = state.scores + (uint64_t)thread * HEADS_PER_TASK * state.scores_stride;
-  if (heads == 1)
-    attend(layer, token, head, 1, scores);
-  else
-    attend(layer, token, head, HEADS_PER_TASK, scores);
+  const Config *c = &weights.config;
+  uint32_t parts = tasks_per_kv_head(), group = c->n_heads / c->n_kv_heads;
+  uint32_t part = task % parts, kv_head = task / parts % c->n_kv_heads;
+  Run run = state.runs[task / parts / c->n_kv_heads];
+  uint32_t head = part * state.heads_per_task, heads = min_u32(state.heads_per_task, group - head);
+  Rows rows = {.scores = state.scores + (uint64_t)thread * ROWS * BLOCK};
+  for (uint32_t t = run.first; t < run.first + run.count; t++) {
+    uint32_t seen = state.pass[t].position + 1;
+    uint32_t from = layer_slides(c, layer) && seen > c->sliding_window ? seen - c->sliding_window : 0;
+    for (uint32_t h = head; h < head + heads; h++, rows.n++) {
+      uint64_t at = (uint64_t)(kv_head * group + h) * c->head_dim;
+      rows.q[rows.n] = state.q + (uint64_t)t * round_up(c->q_dim, TILE) + at;
+      rows.out[rows.n] = state.input.f32 + (uint64_t)t * state.input.stride + at;
+      rows.from[rows.n] = from;
+      rows.to[rows.n] = seen;
+      rows.largest[rows.n] = -__builtin_inff();
+      for (uint32_t d = 0; d < c->head_dim; d += 4)
+        wasm_v128_store(rows.out[rows.n] + d, wasm_f32x4_const_splat(0.0f));
+    }
+  }
+  attend(&rows, layer, state.pass[run.first].sequence, kv_head,
+         state.cells + (uint64_t)thread * CELLS * c->head_dim);
 }

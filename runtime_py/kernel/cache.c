@@ -1,33 +1,122 @@
-/* The KV cache: for each sequence and layer the keys and values of the positions so far. A layer
- * with a sliding window keeps a ring of what it can still see.
+/* The KV cache: for each sequence and layer the keys and values of the positions so far.
+ *
+ * A layer with a sliding window keeps a ring of what it can still see, one pass more than the
+ * window. Cells are f16, or 8 bits in blocks of 32 with a scale, within each head.
  */
-#include "kernel.h"
+#include "numeric.h"
+
+#define SCALED 32 /* values that share a scale */
 
 EXPORT(mlr_position) int32_t mlr_position(uint32_t sequence) {
   if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
   return (int32_t)state.sequences[sequence].position;
 }
 
-void place_cache(void) {
+static Cells place_cells(uint64_t count) {
   const Config *c = &weights.config;
-  for (uint32_t i = 0; i < c->n_layers; i++) {
+  if (!state.cache_in_8_bits) return (Cells){.f16 = place(2 * count * c->kv_dim)};
+  return (Cells){.q = place(count * c->kv_dim),
+                 .scale = place(2 * count * c->n_kv_heads * scales_per_head())};
+}
+
+static uint32_t ring_capacity(void) {
+  return min_u32(state.n_ctx, weights.config.sliding_window + state.batch);
+}
+
+void place_cache(void) {
+  for (uint32_t i = 0; i < weights.config.n_layers; i++) {
     LayerCache *cache = &state.cache[i];
-    cache->capacity = state.n_ctx;
-    if (layer_slides(c, i)) cache->capacity = min_u32(state.n_ctx, c->sliding_window + state.batch);
-    uint64_t cells = (uint64_t)state.n_sequences * cache->capacity;
-    cache->k = place(2 * cells * c->kv_dim);
-    cache->v = place(2 * cells * c->kv_dim);
+    cache->capacity = layer_slides(&weights.config, i) ? ring_capacity() : state.n_ctx;
+    uint64_t count = (uint64_t)state.n_sequences * cache->capacity;
+    cache->k = place_cells(count);
+    cache->v = place_cells(count);
   }
+}
+
+/* One head's part of a cell, in blocks: q = round(x * 127 / amax), the scale amax / 127. */
+static void store_head_8(const float *x, int8_t *q, uint16_t *scale) {
+  uint32_t dim = weights.config.head_dim;
+  for (uint32_t start = 0; start < dim; start += SCALED, scale++) {
+    uint32_t end = min_u32(start + SCALED, dim);
+    float amax = 0.0f;
+    for (uint32_t i = start; i < end; i++) {
+      float magnitude = __builtin_fabsf(x[i]);
+      amax = magnitude > amax ? magnitude : amax;
+    }
+    *scale = f32_to_f16(amax / 127.0f);
+    float inverse = amax > 0.0f ? 127.0f / amax : 0.0f;
+    for (uint32_t i = start; i < end; i++) q[i] = (int8_t)__builtin_rintf(x[i] * inverse);
+  }
+}
+
+static void store_head(const Cells *cells, uint64_t cell, uint32_t kv_head, const float *x) {
+  const Config *c = &weights.config;
+  uint64_t at = cell * c->n_kv_heads + kv_head;
+  if (cells->f16)
+    store_f16(x, c->head_dim, cells->f16 + at * c->head_dim);
+  else
+    store_head_8(x, cells->q + at * c->head_dim, cells->scale + at * scales_per_head());
 }
 
 /* The key and the value, kv_dim floats each, of a token of the pass. */
 void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v) {
   const Config *c = &weights.config;
   const LayerCache *cache = &state.cache[layer];
-  const BatchToken *at = &state.pass[token];
-  uint64_t cell = first_cell(cache, at->sequence) + at->position % cache->capacity;
-  store_f16(k, c->kv_dim, cache->k + cell * c->kv_dim);
-  store_f16(v, c->kv_dim, cache->v + cell * c->kv_dim);
+  uint64_t cell = cell_of(cache, state.pass[token].sequence, state.pass[token].position);
+  for (uint32_t h = 0; h < c->n_kv_heads; h++) {
+    store_head(&cache->k, cell, h, k + h * c->head_dim);
+    store_head(&cache->v, cell, h, v + h * c->head_dim);
+  }
+}
+
+INLINE void read_head_8(const int8_t *q, const uint16_t *scale, uint32_t dim, float *out) {
+  for (uint32_t start = 0; start < dim; start += SCALED, scale++) {
+    v128_t d = wasm_f32x4_splat(f16_to_f32(*scale));
+    for (uint32_t i = start; i < min_u32(start + SCALED, dim); i += 4) {
+      v128_t wide = wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(q + i)));
+      wasm_v128_store(out + i, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), d));
+    }
+  }
+}
+
+/* One head's keys or values of `count` positions as floats: out (count, head_dim). */
+void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
+                uint32_t count, uint32_t kv_head, float *out) {
+  const Config *c = &weights.config;
+  uint32_t dim = c->head_dim;
+  for (uint32_t i = 0; i < count; i++, out += dim) {
+    uint64_t at = cell_of(cache, sequence, position + i) * c->n_kv_heads + kv_head;
+    if (!cells->f16) {
+      read_head_8(cells->q + at * dim, cells->scale + at * scales_per_head(), dim, out);
+      continue;
+    }
+    const uint16_t *from = cells->f16 + at * dim;
+    for (uint32_t d = 0; d < dim; d += 4) wasm_v128_store(out + d, load_f16x4(from + d));
+  }
+}
+
+/* The positions that a token sees in a sliding layer; 0: no layer slides. */
+static uint32_t window(void) {
+  const Config *c = &weights.config;
+  return c->sliding_pattern > 1 ? c->sliding_window : 0;
+}
+
+/* After a pass: where a sequence is now, and how much of it the rings have lost. */
+void advance(uint32_t sequence, uint32_t position) {
+  Sequence *s = &state.sequences[sequence];
+  s->position = position;
+  if (window() && position > ring_capacity() && s->held_from < position - ring_capacity())
+    s->held_from = position - ring_capacity();
+}
+
+/* Whether sliding layers hold all that the token at position `n` can see before it. */
+static bool rings_reach(const Sequence *s, uint32_t n) {
+  return s->held_from == 0 || n + 1 >= window() + s->held_from;
+}
+
+static void forget_all(Sequence *s) {
+  s->position = s->held_from = s->ring_start = 0;
+  s->restored = 0;
 }
 
 /* Forget a sequence's positions from `n` on. A sliding layer keeps only its window: where that has
@@ -36,13 +125,97 @@ EXPORT(mlr_truncate) int32_t mlr_truncate(uint32_t sequence, uint32_t n) {
   if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
   Sequence *s = &state.sequences[sequence];
   if (n > s->position) return ERROR_ARGUMENT;
-  const Config *c = &weights.config;
-  for (uint32_t i = 0; i < c->n_layers && n > 0; i++) {
-    if (!layer_slides(c, i)) continue;
-    uint32_t oldest = n > c->sliding_window ? n - c->sliding_window : 0;
-    if (s->written - oldest > state.cache[i].capacity) return ERROR_STATE;
+  if (n == 0) {
+    forget_all(s);
+    return OK;
   }
+  if (!rings_reach(s, n)) return ERROR_STATE;
   s->position = n;
-  if (n == 0) s->written = 0;
+  return OK;
+}
+
+static void copy_cells(const Cells *cells, uint64_t from, uint64_t to, uint64_t count) {
+  const Config *c = &weights.config;
+  uint64_t scales = (uint64_t)c->n_kv_heads * scales_per_head();
+  if (cells->f16) {
+    __builtin_memmove(cells->f16 + to * c->kv_dim, cells->f16 + from * c->kv_dim, 2 * count * c->kv_dim);
+  } else {
+    __builtin_memmove(cells->q + to * c->kv_dim, cells->q + from * c->kv_dim, count * c->kv_dim);
+    __builtin_memmove(cells->scale + to * scales, cells->scale + from * scales, 2 * count * scales);
+  }
+}
+
+/* Make sequence `to` the first `n` positions of `from`; refused where truncating `from` would be. */
+EXPORT(mlr_fork) int32_t mlr_fork(uint32_t from, uint32_t to, uint32_t n) {
+  if (from >= state.n_sequences || to >= state.n_sequences || n > state.sequences[from].position)
+    return ERROR_ARGUMENT;
+  if (from == to || n == 0) return mlr_truncate(to, n);
+  const Sequence *source = &state.sequences[from];
+  if (!rings_reach(source, n)) return ERROR_STATE;
+  for (uint32_t i = 0; i < weights.config.n_layers; i++) {
+    const LayerCache *cache = &state.cache[i];
+    uint64_t a = (uint64_t)from * cache->capacity, b = (uint64_t)to * cache->capacity;
+    uint32_t count = is_ring(cache) ? cache->capacity : n;
+    copy_cells(&cache->k, a, b, count);
+    copy_cells(&cache->v, a, b, count);
+  }
+  Sequence *target = &state.sequences[to];
+  __builtin_memcpy(target->history, source->history, 4ull * n);
+  target->position = n;
+  target->held_from = source->held_from;
+  target->ring_start = source->ring_start;
+  target->restored = 0;
+  return OK;
+}
+
+/* Turn the keys of positions from `first` on back by `discard` positions. */
+static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint32_t discard) {
+  const Config *c = &weights.config;
+  const LayerCache *cache = &state.cache[layer];
+  uint32_t half = c->rope_dim / 2;
+  const float *frequency = state.inverse_frequency + (layer_slides(c, layer) ? half : 0);
+  for (uint32_t i = 0; i < half; i++) {
+    double sine, cosine;
+    sin_cos_f64((double)discard * (double)frequency[i], &sine, &cosine);
+    state.rope[2 * i] = (float)cosine;
+    state.rope[2 * i + 1] = -(float)sine;
+  }
+  for (uint32_t p = first; p < state.sequences[sequence].position; p++)
+    for (uint32_t h = 0; h < c->n_kv_heads; h++) {
+      read_cells(cache, &cache->k, sequence, p, 1, h, state.cells);
+      rotate(state.cells, state.rope, c->rope_dim, c->rope_halves);
+      store_head(&cache->k, cell_of(cache, sequence, p), h, state.cells);
+    }
+}
+
+/* Context shifting: drop the positions from `keep` to `keep + discard` and move the later ones
+ * down, their keys turned to their new positions. Rings keep their cells and turn instead. Refused
+ * where too few positions are left after `keep` to fill a sliding window. */
+EXPORT(mlr_shift) int32_t mlr_shift(uint32_t sequence, uint32_t keep, uint32_t discard) {
+  if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
+  const Config *c = &weights.config;
+  Sequence *s = &state.sequences[sequence];
+  if (discard > s->position || keep > s->position - discard) return ERROR_ARGUMENT;
+  uint32_t left = s->position - discard; /* positions after the shift */
+  bool partial = window() && (ring_capacity() < state.n_ctx || s->held_from);
+  if (partial && left + 1 < window() + keep) return ERROR_STATE;
+  uint32_t first = keep + discard;
+  for (uint32_t i = 0; i < c->n_layers; i++) {
+    const LayerCache *cache = &state.cache[i];
+    if (is_ring(cache)) {
+      rotate_back(i, sequence, first > s->held_from ? first : s->held_from, discard);
+    } else {
+      rotate_back(i, sequence, first, discard);
+      uint64_t from = cell_of(cache, sequence, first), to = cell_of(cache, sequence, keep);
+      copy_cells(&cache->k, from, to, s->position - first);
+      copy_cells(&cache->v, from, to, s->position - first);
+    }
+  }
+  __builtin_memmove(s->history + keep, s->history + first, 4ull * (s->position - first));
+  s->position = left;
+  if (partial) {
+    s->ring_start = (s->ring_start + discard) % ring_capacity();
+    s->held_from = s->held_from > first ? s->held_from - discard : keep;
+  }
   return OK;
 }

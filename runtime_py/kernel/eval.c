@@ -24,6 +24,7 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
     uint32_t sequence = state.token_sequences[i];
     if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
     if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
+    if (state.sequences[sequence].restored) return ERROR_STATE;
     if (next[sequence] >= state.n_ctx) return ERROR_CONTEXT;
     state.pass[i] = (BatchToken){state.tokens[i], sequence, next[sequence]++};
     if (!state.wanted[i]) continue;
@@ -36,12 +37,9 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
   }
   state.n_tokens = n;
   state.n_outputs = n_outputs;
+  plan_attention();
   int32_t error = run_forward();
   if (error) return error;
-  for (uint32_t i = 0; i < state.n_sequences; i++) {
-    Sequence *s = &state.sequences[i];
-    s->position = next[i];
-    if (s->written < s->position) s->written = s->position;
-  }
+  for (uint32_t i = 0; i < state.n_sequences; i++) advance(i, next[i]);
   return OK;
 }

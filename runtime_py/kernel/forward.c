@@ -107,7 +107,7 @@ static bool attention_block(uint32_t layer, uint32_t n) {
 static bool attend_and_project(uint32_t layer, uint32_t n, uint32_t thread) {
   const Config *c = &weights.config;
   const Tensor *wo = layer_tensor(layer, ATTN_OUTPUT);
-  uint32_t tasks = attention_tasks(n);
+  uint32_t tasks = attention_tasks();
   for (uint32_t task; (task = next_task(tasks)) < tasks;) attention_task(layer, task, thread);
   if (!barrier()) return false;
   for (uint32_t t; (t = next_task(n)) < n;) quantize_for(&wo, 1, t, c->q_dim);

@@ -48,6 +48,7 @@ enum {
   ERROR_ARGUMENT = -10,    /* an argument out of range */
   ERROR_ABORTED = -11,     /* another thread failed */
   ERROR_NOT_FINITE = -12,  /* the logits hold no finite maximum */
+  ERROR_SAVED = -13,       /* not a saved sequence of this model and cache type, or too long */
 };
 
 /* Ids as in the GGUF format. */
@@ -149,10 +150,16 @@ typedef struct {
   Quantized block256; /* one scale per 256: for Q4_K, Q6_K */
 } Activations;
 
+/* Keys or values of a layer, as f16 or in 8 bits; a cell is what one position has. */
 typedef struct {
-  uint32_t capacity; /* positions held of a sequence; position p lies at p % capacity */
-  uint16_t *k;       /* (n_sequences, capacity, kv_dim) f16 */
-  uint16_t *v;       /* (n_sequences, capacity, kv_dim) f16 */
+  uint16_t *f16;   /* (n_sequences, capacity, kv_dim); NULL: in 8 bits */
+  int8_t *q;       /* (n_sequences, capacity, kv_dim) */
+  uint16_t *scale; /* (n_sequences, capacity, n_kv_heads, ceil(head_dim / 32)) f16 */
+} Cells;
+
+typedef struct {
+  uint32_t capacity; /* positions held of a sequence; fewer than n_ctx: a ring */
+  Cells k, v;
 } LayerCache;
 
 typedef struct {
@@ -165,9 +172,11 @@ typedef struct {
 } Weights;
 
 typedef struct {
-  uint32_t position; /* tokens in the KV cache */
-  uint32_t written;  /* the highest `position` since it was 0: how far rings have been overwritten */
-  int32_t *history;  /* (n_ctx) the tokens in the KV cache */
+  uint32_t position;   /* tokens in the KV cache */
+  uint32_t held_from;  /* the first position that rings still hold */
+  uint32_t ring_start; /* position p lies at (p + ring_start) % capacity of a ring */
+  uint64_t restored;   /* bytes taken so far of a saved form that is not whole yet */
+  int32_t *history;    /* (n_ctx) the tokens in the KV cache */
 } Sequence;
 
 /* A token of the pass under way, and where it belongs. */
@@ -176,10 +185,17 @@ typedef struct {
   uint32_t sequence, position;
 } BatchToken;
 
+/* Tokens of a pass that belong to one sequence and come one after the other. */
+typedef struct {
+  uint32_t first, count;
+} Run;
+
 typedef struct {
   uint32_t n_ctx, n_threads, n_sequences;
   uint32_t batch;     /* tokens in one pass at most */
   uint32_t max_outputs; /* rows of `logits` */
+  bool cache_in_8_bits;
+  uint64_t model_hash; /* of the descriptor */
   bool ready;
   Sequence sequences[MAX_SEQUENCES];
   LayerCache cache[MAX_LAYERS];
@@ -199,8 +215,10 @@ typedef struct {
   float *gate, *up;  /* (batch, n_ff) */
   float *rope;       /* (2 global/local, batch, rope_dim / 2, 2 cos/sin) */
   float *inverse_frequency; /* (2 global/local, rope_dim / 2) */
-  float *scores;     /* (n_threads, HEADS_PER_TASK, scores_stride) */
-  uint32_t scores_stride;
+  Run *runs;         /* (batch) the pass as attention divides it */
+  uint32_t n_runs, heads_per_task;
+  float *scores;     /* (n_threads, ROWS, BLOCK) of attention */
+  float *cells;      /* (n_threads, CELLS, head_dim) keys or values as floats */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
   float *logits;     /* (max_outputs, n_vocab) */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */
@@ -264,10 +282,17 @@ void store_f16(const float *x, uint32_t n, uint16_t *out);
 /* cache.c */
 void place_cache(void);
 void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v);
-/* The first cell of a sequence in a layer's keys or values: an index to multiply by kv_dim. */
-INLINE uint64_t first_cell(const LayerCache *cache, uint32_t sequence) {
-  return (uint64_t)sequence * cache->capacity;
+void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
+                uint32_t count, uint32_t kv_head, float *out);
+void advance(uint32_t sequence, uint32_t position);
+INLINE bool is_ring(const LayerCache *cache) { return cache->capacity < state.n_ctx; }
+/* Where a position lies in a layer's keys and values. */
+INLINE uint64_t cell_of(const LayerCache *cache, uint32_t sequence, uint32_t position) {
+  uint32_t start = is_ring(cache) ? state.sequences[sequence].ring_start : 0;
+  return (uint64_t)sequence * cache->capacity + (position + start) % cache->capacity;
 }
+/* Of each head's keys or values: blocks that share a scale in 8 bits. */
+INLINE uint32_t scales_per_head(void) { return (weights.config.head_dim + 31) / 32; }
 
 /* open.c */
 void *place(uint64_t bytes);
@@ -280,7 +305,9 @@ typedef struct {
 SlotRule slot_rule(Slot slot);
 
 /* attention.c */
-uint32_t attention_tasks(uint32_t n_tokens);
+void place_attention(void);
+void plan_attention(void);
+uint32_t attention_tasks(void);
 void attention_task(uint32_t layer, uint32_t task, uint32_t thread);
 
 /* forward.c */

@@ -4,7 +4,6 @@
  * how much memory the layout takes; mlr_feed for the bytes of the tensors in file order; mlr_ready;
  * mlr_worker on each further instance; then those of eval.c, cache.c and sampler.c at will.
  */
-#include "attention.h"
 #include "kernel.h"
 
 Weights weights;
@@ -156,8 +155,7 @@ static void place_scratch(void) {
   state.up = place_rows(c->n_ff);
   state.rope = place(8ull * state.batch * c->rope_dim);
   state.inverse_frequency = place(4ull * c->rope_dim);
-  state.scores_stride = round_up(state.n_ctx, 4);
-  state.scores = place(4ull * state.n_threads * HEADS_PER_TASK * state.scores_stride);
+  place_attention();
   state.input.stride = widest;
   state.input.f32 = place_rows(widest);
   place_quantized(&state.input.block32, widest);
@@ -173,9 +171,16 @@ static void place_scratch(void) {
   state.carry = place(largest);
 }
 
+/* FNV-1a */
+static uint64_t hash(const uint8_t *bytes, uint32_t n) {
+  uint64_t h = 0xcbf29ce484222325ull;
+  for (uint32_t i = 0; i < n; i++) h = (h ^ bytes[i]) * 0x100000001b3ull;
+  return h;
+}
+
 /* Read the descriptor in the staging buffer and lay out the memory for `n_sequences` of `n_ctx`
- * positions each and `n_threads` threads. Touches no memory beyond the module's own data. `flags`
- * must be 0. */
+ * positions each and `n_threads` threads. Touches no memory beyond the module's own data. Bit 0 of
+ * `flags` asks for a KV cache in 8 bits. */
 EXPORT(mlr_open)
 int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_sequences,
                  uint32_t flags) {
@@ -190,7 +195,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
       !read_fields(fields) || !is_consistent(&weights.config))
     return ERROR_DESCRIPTOR;
   if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS) ||
-      !within(n_sequences, 1, MAX_SEQUENCES) || flags)
+      !within(n_sequences, 1, MAX_SEQUENCES) || flags > 1)
     return ERROR_ARGUMENT;
   uint64_t start = top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
   int32_t error = read_tensors(entries, h->n_tensors);
@@ -201,6 +206,8 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   state.n_sequences = n_sequences;
   state.batch = BATCH;
   state.max_outputs = min_u32(n_sequences > MAX_OUTPUTS ? n_sequences : MAX_OUTPUTS, state.batch);
+  state.cache_in_8_bits = flags & 1;
+  state.model_hash = hash(staging, bytes);
   place_cache();
   state.cache_bytes = top - start - state.weight_bytes;
   place_scratch();

@@ -45,6 +45,11 @@ _ERRORS: dict[int, tuple[type[MlrError], str]] = {
     -10: (RequestError, "an argument is out of the kernel's range"),
     -11: (EngineError, "a kernel thread failed; load the model again"),
     -12: (EngineError, "the model produced numbers that are not finite; its weights are damaged"),
+    -13: (
+        RequestError,
+        "this is not a saved sequence of this model with this kv_type, or it is longer than the "
+        "context",
+    ),
 }
 
 
