@@ -182,7 +182,7 @@ static void attend(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_he
       read_cells(cache, &cache->k, sequence, start + at, count, kv_head, wide);
       score_cells(rows, wide, at, count, dim);
     }
-    weigh(rows, start, dim, c->attention_scale);
+    weigh(rows, start, dim, (float)c->attention_scale);
     for (uint32_t at = first; at < last; at += CELLS) {
       uint32_t count = min_u32(CELLS, last - at);
       read_cells(cache, &cache->v, sequence, start + at, count, kv_head, wide);

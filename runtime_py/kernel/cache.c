@@ -183,7 +183,7 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
   for (uint32_t p = first; p < state.sequences[sequence].position; p++)
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
       read_cells(cache, &cache->k, sequence, p, 1, h, state.cells);
-      rotate(state.cells, state.rope, c->rope_dim, c->rope_halves);
+      rotate(state.cells, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
       store_head(&cache->k, cell_of(cache, sequence, p), h, state.cells);
     }
 }
