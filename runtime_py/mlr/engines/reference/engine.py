@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlr.engines.base import MemoryReport, Sampling, Step
+from mlr.engines.reference.attention import Cache
 from mlr.engines.reference.dequantize import dequantize
-from mlr.engines.reference.forward import Cache, Decoder
+from mlr.engines.reference.forward import Transformer
+from mlr.engines.reference.operations import Weights
 from mlr.engines.reference.sampling import Sampler
 from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
 from mlr.formats.expected_tensors import expected_tensors
@@ -30,10 +32,10 @@ class ReferenceEngine:
     batch = CHUNK
     outputs = CHUNK
 
-    def __init__(self, config: ModelConfig, decoder: Decoder, cache: Cache, weights: int) -> None:
+    def __init__(self, config: ModelConfig, model: Transformer, cache: Cache, weights: int) -> None:
         """Take what `from_tensors` built; `weights` is their size in bytes."""
         self._config = config
-        self._decoder = decoder
+        self._model = model
         self._cache = cache
         self._weight_bytes = weights
         self._tokens: list[int] = []  # those in the cache
@@ -80,13 +82,15 @@ class ReferenceEngine:
             weights[expected.name] = dequantize(type_name, data, shape, dtype)
         types = {name: tensors[name][0] for name in weights}
         cache = Cache(config, context_length, "float16" if kernel_rounding else dtype)
-        decoder = Decoder(config, weights, types, kernel_rounding)
-        return cls(config, decoder, cache, sum(array.nbytes for array in weights.values()))
+        model = Transformer(
+            config, Weights(config, weights, types, kernel_rounding), context_length
+        )
+        return cls(config, model, cache, sum(array.nbytes for array in weights.values()))
 
     @property
     def detail(self) -> str:
         """One line on how it runs."""
-        return f"NumPy {np.__version__}, {self._decoder.dtype}"
+        return f"NumPy {np.__version__}, {self._model.dtype}"
 
     @property
     def vocabulary_size(self) -> int:
@@ -96,7 +100,7 @@ class ReferenceEngine:
     @property
     def context_length(self) -> int:
         """How many tokens the cache holds."""
-        return self._cache.keys.shape[1]
+        return self._cache.context_length
 
     def position(self, sequence: int = 0) -> int:
         """How many tokens are in the cache."""
@@ -106,7 +110,7 @@ class ReferenceEngine:
     @property
     def memory(self) -> MemoryReport:
         """Bytes of the weights, the cache, and the largest arrays of a pass."""
-        c, size = self._config, self._decoder.dtype.itemsize
+        c, size = self._config, self._model.dtype.itemsize
         scores = c.n_heads * CHUNK * self.context_length
         return MemoryReport(
             weights=self._weight_bytes,
@@ -127,33 +131,39 @@ class ReferenceEngine:
                 continue
             hidden = self._append(step.tokens)
             if step.wanted != "none":
-                rows.append(self._decoder.logits(hidden if step.wanted == "all" else hidden[-1:]))
+                rows.append(self._model.logits(hidden if step.wanted == "all" else hidden[-1:]))
         self._logits = np.concatenate(rows) if rows else None
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""
         if not len(tokens):
-            return np.empty((0, self._config.n_vocab), self._decoder.dtype)
-        logits = self._decoder.logits(self._append(tokens))
+            return np.empty((0, self._config.n_vocab), self._model.dtype)
+        logits = self._model.logits(self._append(tokens))
         self._logits = logits[-1:]
         return logits
 
     def _append(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Check `tokens` and evaluate them; the hidden states, (tokens, n_embd)."""
+        if not self._config.causal:
+            raise RequestError("this model is an encoder: it gives embeddings and no text")
+        self._check(tokens, self.context_length - self.position())
+        self._tokens += tokens
+        chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
+        return np.concatenate([self._model.hidden(chunk, self._cache) for chunk in chunks])
+
+    def _check(self, tokens: Sequence[int], room: int) -> None:
+        """Refuse ids outside the vocabulary, and more tokens than there is room for."""
         wrong = [token for token in tokens if not 0 <= token < self._config.n_vocab]
         if wrong:
             raise RequestError(
                 f"token id {wrong[0]} is outside the vocabulary of {self._config.n_vocab}"
             )
-        room = self.context_length - self.position()
         if len(tokens) > room:
             raise ContextLengthError(
                 f"{len(tokens)} tokens do not fit: the context holds {self.context_length} and "
-                f"{self.position()} are used; shorten the prompt or load with a longer context"
+                f"{self.context_length - room} are used; shorten the prompt or load with a longer "
+                "context"
             )
-        self._tokens += tokens
-        chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
-        return np.concatenate([self._decoder.hidden(chunk, self._cache) for chunk in chunks])
 
     def logits(self, row: int = 0) -> memoryview[float]:
         """A copy of a row of the last logits: float32, shape (vocabulary_size,)."""
@@ -193,8 +203,21 @@ class ReferenceEngine:
         raise EngineError("the reference engine does not restore sequences")
 
     def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
-        """Not possible here."""
-        raise EngineError("the reference engine gives no embeddings")
+        """The embedding of each text, pooled and normalized as the model's own files say."""
+        return [
+            memoryview(self.embedding(text).astype(np.float32).tobytes()).cast("f")
+            for text in texts
+        ]
+
+    def embedding(self, tokens: Sequence[int]) -> NDArray[Any]:
+        """The embedding of one text, (n_embd,), or (1,) of a model that ranks."""
+        if self._config.pooling == "none":
+            raise RequestError("this model gives no embeddings")
+        if not len(tokens):
+            raise RequestError("an empty text has no embedding")
+        cache = Cache(self._config, len(tokens), self._cache.keys.dtype)
+        self._check(tokens, self.context_length)
+        return self._model.pooled(self._model.hidden(tokens, cache))
 
     def truncate(self, position: int, sequence: int = 0) -> None:
         """Forget every token from `position` on (0 forgets all)."""
@@ -209,12 +232,12 @@ class ReferenceEngine:
     def close(self) -> None:
         """Free everything. Safe to call twice."""
         self._logits = None
-        self.__dict__.pop("_decoder", None)
+        self.__dict__.pop("_model", None)
         self.__dict__.pop("_cache", None)
 
     def __getattr__(self, name: str) -> Any:
         """Reached only for what `close` has taken away."""
-        if name in ("_decoder", "_cache"):
+        if name in ("_model", "_cache"):
             raise EngineError("the model is closed; load it again")
         raise AttributeError(name)
 

@@ -7,14 +7,21 @@ from typing import Any
 
 from mlr.errors import UnsupportedModelError
 from mlr.formats.architectures.architecture import Architecture, Fields
+from mlr.formats.architectures.encoders import ENCODERS
 from mlr.formats.architectures.gemma import GEMMA_FAMILY
+from mlr.formats.architectures.gpt import GPT_FAMILY
 from mlr.formats.architectures.header import Header
 from mlr.formats.architectures.llama import LLAMA_FAMILY
 from mlr.formats.architectures.reading import read_fields
 
 __all__ = ["ARCHITECTURES", "SUPPORTED_ARCHITECTURES", "config_fields"]
 
-ARCHITECTURES: dict[str, Architecture] = {**LLAMA_FAMILY, **GEMMA_FAMILY}
+ARCHITECTURES: dict[str, Architecture] = {
+    **LLAMA_FAMILY,
+    **GEMMA_FAMILY,
+    **GPT_FAMILY,
+    **ENCODERS,
+}
 
 SUPPORTED_ARCHITECTURES = tuple(sorted(ARCHITECTURES))
 

@@ -139,7 +139,7 @@ def _rope_scaling(header: Header) -> Fields:
 
 
 def _window(header: Header, fields: Fields) -> Fields:
-    window = header.integer("attention.sliding_window", 0)
+    window = header.integer("attention.sliding_window", fields.get("sliding_window", 0))
     everywhere = fields["n_layers"] + 1
     slides = header.flags("attention.sliding_window_pattern")
     if slides is not None:
@@ -178,7 +178,7 @@ def _feed_forward(header: Header, fields: Fields) -> Fields:
     if header.integer("expert_gating_func", SOFTMAX_GATING) not in (0, SOFTMAX_GATING):
         raise header.unsupported("expert_gating_func", "is not softmax, which is not supported")
     scale = header.number("expert_weights_scale", 0.0)
-    norm = header.flag("expert_weights_norm", fields.get("expert_weights_norm", False))
+    norm = header.flag("expert_weights_norm", fields.get("expert_weights_norm", True))
     header.integer("expert_shared_feed_forward_length", 0)
     header.integer("expert_shared_count", 0)
     if not n_experts:
@@ -198,12 +198,14 @@ def _feed_forward(header: Header, fields: Fields) -> Fields:
 def _scales(header: Header, fields: Fields) -> Fields:
     head = 1.0 / math.sqrt(max(fields["head_dim"], 1))
     return {
-        "embedding_scale": header.number("embedding_scale", 1.0),
-        "residual_scale": header.number("residual_scale", 1.0),
-        "logit_scale": header.number("logit_scale", 1.0),
+        "embedding_scale": header.number("embedding_scale", 0.0) or 1.0,
+        "residual_scale": header.number("residual_scale", 0.0) or 1.0,
+        "logit_scale": header.number("logit_scale", 0.0) or 1.0,
         "attention_scale": header.number("attention.scale", 0.0) or head,
-        "attention_softcap": header.number("attn_logit_softcapping", 0.0),
-        "final_softcap": header.number("final_logit_softcapping", 0.0),
+        "attention_softcap": header.number(
+            "attn_logit_softcapping", fields.get("attention_softcap", 0.0)
+        ),
+        "final_softcap": header.number("final_logit_softcapping", fields.get("final_softcap", 0.0)),
         "embedding_norm": "token_embd_norm.weight" in header.shapes,
         "token_types": header.shapes.get("token_types.weight", (0,))[0],
     }

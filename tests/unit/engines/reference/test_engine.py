@@ -72,7 +72,7 @@ def test_truncate_takes_back(model: Model) -> None:
     engine.evaluate(PROMPT)
     engine.truncate(10)
     assert engine.position() == 10
-    with pytest.raises(EngineError, match="evaluate at least one token"):
+    with pytest.raises(EngineError, match="evaluate tokens first"):
         engine.sample()
     engine.evaluate([77])
     np.testing.assert_allclose(logits_of(engine), expected, rtol=0, atol=1e-5)
