@@ -48,8 +48,15 @@ class ArchitectureCase:
     optional: frozenset[str]  # by name within a layer, or within the model
 
     def tensors(self) -> list[ExpectedTensor]:
-        """Those in the file, in its order."""
-        return [t for t in expected_tensors(self.config) if t.required or self._wanted(t.name)]
+        """Those in the file, in its order. A bias is there only with its weights."""
+        found = {
+            t.name: t for t in expected_tensors(self.config) if t.required or self._wanted(t.name)
+        }
+        return [
+            tensor
+            for name, tensor in found.items()
+            if not name.endswith(".bias") or name.removesuffix("bias") + "weight" in found
+        ]
 
     def _wanted(self, name: str) -> bool:
         return ".".join(name.split(".")[-2:]) in self.optional
@@ -67,7 +74,7 @@ class ArchitectureCase:
         writer = gguf.GGUFWriter(path, self.config.architecture)
         writer.add_name(f"tiny {self.name}")
         add_hyperparameters(writer, self.config)
-        add_spm_tokenizer(writer, self.config.n_vocab)
+        add_spm_tokenizer(writer, self.config.n_vocab, last="<|endoftext|>")  # for Phi 3
         for tensor in self.tensors():
             if len(tensor.shape) == 1:
                 writer.add_tensor(tensor.name, _vector(rng, tensor.name, tensor.shape[0]))
@@ -131,6 +138,7 @@ def _case(name: str, *optional: str, **fields: Any) -> ArchitectureCase:
 
 
 MOE = {"n_experts": 5, "n_experts_used": 2, "n_ff_expert": 32}
+MIXTRAL = {**MOE, "n_ff": 32, "expert_weights_norm": True}
 GEMMA: dict[str, Any] = {"activation": "gelu", "embedding_scale": 8.0}
 LAYER: dict[str, Any] = {"norm": "layer"}
 GPT: dict[str, Any] = {**LAYER, "gated": False, "activation": "gelu"}
@@ -156,9 +164,7 @@ CASES: dict[str, ArchitectureCase] = {
         _case("llama", "output.weight", rope_style="interleaved"),
         _case("llama/3", "rope_freqs.weight", rope_style="interleaved", rope_theta=5e5),
         _case("llama/window", rope_style="interleaved", sliding_window=9, sliding_pattern=4),
-        _case(
-            "llama/moe", "output.weight", rope_style="interleaved", expert_weights_norm=True, **MOE
-        ),
+        _case("llama/moe", "output.weight", rope_style="interleaved", **MIXTRAL),
         _case("smollm3", n_layers=5, rope_style="interleaved", rope_skip=4),
         _case("qwen2", *QKV_BIAS, rope_theta=1e6),
         _case("qwen2/yarn", *QKV_BIAS, **YARN),
@@ -205,15 +211,19 @@ CASES: dict[str, ArchitectureCase] = {
             residual_scale=0.22,
             logit_scale=0.125,
             attention_scale=0.0625,
-            expert_weights_norm=True,
             n_ff_shared=64,
-            **MOE,
+            **MIXTRAL,
         ),
         _case("olmo2", "output.weight", pre_norm=False, post_norm="branch", qk_norm="full"),
         _case("bitnet", *SCALES, sub_norms=True),
         _case("bitnet-b1.58", sub_norms=True, activation="relu_squared"),
         _case("stablelm", "output.weight", *QKV_BIAS, *NORM_BIAS, rope_dim=4, **LAYER),
-        _case("stablelm/parallel", "output.weight", rope_dim=4, parallel_residual=True, **LAYER),
+        _case(
+            *("stablelm/parallel", "output.weight", *NORM_BIAS),
+            rope_dim=4,
+            parallel_residual=True,
+            **LAYER,
+        ),
         _case(
             "command-r",
             rope_style="interleaved",

@@ -11,12 +11,16 @@ PIECES = ("th", "he", "in", "er", "an", "the", "and", "ing", "on", "at", "ou", "
 LETTERS = "etaoinshrdlucmfwypvbgk"
 
 
-def add_spm_tokenizer(writer: gguf.GGUFWriter, n_vocab: int) -> None:
-    """SentencePiece BPE: three control tokens, 256 byte tokens, then pieces."""
+def add_spm_tokenizer(writer: gguf.GGUFWriter, n_vocab: int, last: str | None = None) -> None:
+    """SentencePiece BPE: three control tokens, 256 byte tokens, then pieces.
+
+    `last` is a name for the last of these, for models that llama.cpp expects to have such a token.
+    """
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256]
     pieces = ["▁", *LETTERS, *PIECES, *("▁" + piece for piece in PIECES)]
     _fill(tokens, types, pieces, n_vocab)
+    tokens[-1] = last or tokens[-1]
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
