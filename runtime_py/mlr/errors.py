@@ -14,6 +14,7 @@ __all__ = [
     "FetchError",
     "FormatError",
     "GenerationError",
+    "GrammarError",
     "IntegrityError",
     "LoadError",
     "ManifestError",
@@ -41,6 +42,10 @@ class RequestError(MlrError, ValueError):
 
 class ContextLengthError(RequestError):
     """The prompt is longer than the context window."""
+
+
+class GrammarError(RequestError):
+    """A JSON schema or a grammar is wrong, too large, or asks for what is not supported."""
 
 
 class MissingDependencyError(MlrError, ImportError):

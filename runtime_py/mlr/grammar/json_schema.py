@@ -1,0 +1,478 @@
+"""JSON Schema to a grammar: every text of the grammar is a valid instance.
+
+The grammar may be narrower than the schema where a model is better off: members come in the
+order of `properties`, those that a schema does not name are left out unless
+`additionalProperties` asks for them, and numbers have a sensible number of digits. What cannot be
+held to is refused by its name and never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlr.errors import GrammarError
+from mlr.grammar.expressions import (
+    EMPTY,
+    Expression,
+    Grammar,
+    Reference,
+    Repeat,
+    choice,
+    sequence,
+    text,
+)
+from mlr.grammar.json_formats import FORMATS
+from mlr.grammar.json_merge import ANNOTATIONS, merge, resolve
+from mlr.grammar.json_numbers import MAX_BOUND, integers, numbers
+from mlr.grammar.json_patterns import parse_pattern
+from mlr.grammar.json_text import (
+    COLON,
+    COMMA,
+    SPACE,
+    STRING_CHARACTER,
+    VALUE_RULES,
+    key,
+    spelled,
+    without,
+)
+
+__all__ = ["json_object_grammar", "schema_grammar"]
+
+MAX_SIZE = 256 << 10  # characters of the schema as JSON
+MAX_NESTING = 48
+MAX_PROPERTIES = 512
+MAX_COUNT = 1_000_000
+
+_KEYWORDS: Mapping[str, frozenset[str]] = {
+    "object": frozenset({"properties", "required", "additionalProperties"}),
+    "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
+    "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
+    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "boolean": frozenset(),
+    "null": frozenset(),
+}
+_EVERY_TYPE = frozenset().union(*_KEYWORDS.values())
+_COMBINING = ("anyOf", "oneOf")
+
+
+def json_object_grammar() -> Grammar:
+    """Any JSON object."""
+    return Grammar({"root": Reference("object"), **VALUE_RULES})
+
+
+def schema_grammar(schema: Any) -> Grammar:
+    """The grammar of the instances of `schema`, as JSON.
+
+    Raises `GrammarError`, naming the place and the keyword, for what is not supported.
+    """
+    _check_size(schema)
+    converter = _Converter(schema)
+    return Grammar(converter.rules | {"root": converter.value(schema, "schema")})
+
+
+def _check_size(schema: Any) -> None:
+    size, pending = 0, [(schema, 0)]
+    while pending:
+        value, depth = pending.pop()
+        size += 1
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            if not all(isinstance(name, str) for name in value):
+                raise GrammarError("the schema is not JSON: a name is not a string")
+            size += sum(map(len, value))
+            pending += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, (list, tuple)):
+            pending += [(item, depth + 1) for item in value]
+        if size > MAX_SIZE:
+            raise GrammarError(f"the schema is too large: over {MAX_SIZE} characters")
+        if depth > MAX_NESTING:
+            raise GrammarError(f"the schema is nested over {MAX_NESTING} deep")
+
+
+class _Converter:
+    def __init__(self, document: Any) -> None:
+        self.rules: dict[str, Expression] = dict(VALUE_RULES)
+        self._document = document
+        self._by_pointer: dict[str, str] = {}  # rules of `$ref`s
+        self._count = 0
+
+    def _name(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}-{self._count}"
+
+    def value(self, schema: Any, where: str) -> Expression:
+        """The values that `schema` allows."""
+        if schema is True:
+            return Reference("value")
+        if schema is False:
+            raise GrammarError(f"{where}: no value is valid under false")
+        if not isinstance(schema, Mapping):
+            raise GrammarError(f"{where} must be an object, true or false")
+        asserted = {name: item for name, item in schema.items() if name not in ANNOTATIONS}
+        if not asserted:
+            return Reference("value")
+        if list(asserted) == ["$ref"]:
+            return self._reference(asserted["$ref"], where)
+        if "$ref" in asserted or "allOf" in asserted:
+            return self.value(merge(self._document, asserted, where), where)
+        for keyword in _COMBINING:
+            if keyword in asserted:
+                return self._any_of(asserted, keyword, where)
+        if "enum" in asserted or "const" in asserted:
+            return self._literals(asserted, where)
+        return self._typed(asserted, where)
+
+    def _reference(self, pointer: Any, where: str) -> Expression:
+        target = resolve(self._document, pointer, where)
+        if pointer not in self._by_pointer:
+            name = self._by_pointer[pointer] = self._name("ref")
+            self.rules[name] = self.value(target, str(pointer))
+        return Reference(self._by_pointer[pointer])
+
+    def _any_of(self, schema: Mapping[str, Any], keyword: str, where: str) -> Expression:
+        branches = schema[keyword]
+        if not isinstance(branches, list) or not branches:
+            raise GrammarError(f"{where}.{keyword} must be a list that is not empty")
+        common = {name: item for name, item in schema.items() if name != keyword}
+        if common:
+            branches = [
+                merge(self._document, {"allOf": [common, branch]}, f"{where}.{keyword}[{index}]")
+                for index, branch in enumerate(branches)
+            ]
+        if keyword == "oneOf":
+            self._check_apart(branches, where)
+        return choice(
+            *(
+                self.value(branch, f"{where}.{keyword}[{index}]")
+                for index, branch in enumerate(branches)
+            )
+        )
+
+    def _check_apart(self, branches: list[Any], where: str) -> None:
+        """`oneOf` is held to where no value can be valid under two branches."""
+        plain = [
+            merge(self._document, branch, where) if isinstance(branch, Mapping) else branch
+            for branch in branches
+        ]
+        for index, one in enumerate(plain):
+            for number in range(index):
+                if not _apart(one, plain[number]):
+                    raise GrammarError(
+                        f"{where}.oneOf: branches {number} and {index} may both be valid for one "
+                        "value: give them different types or a required property with different "
+                        "constants, or use anyOf"
+                    )
+
+    def _literals(self, schema: Mapping[str, Any], where: str) -> Expression:
+        """`enum` and `const`."""
+        others = schema.keys() - {"enum", "const", "type"}
+        if others:
+            raise GrammarError(f"{where}: {min(others)!r} beside enum or const is not supported")
+        values = schema.get("enum", [schema.get("const")])
+        if not isinstance(values, list) or not values:
+            raise GrammarError(f"{where}.enum must be a list that is not empty")
+        if "enum" in schema and "const" in schema:
+            values = [value for value in values if same(value, schema["const"])]
+        types = _types(schema, where)
+        values = [value for value in values if any(_is_a(value, name) for name in types)]
+        if not values:
+            raise GrammarError(f"{where}: no value of its enum or const is valid")
+        try:
+            return choice(*(text(spelled(value)) for value in values))
+        except ValueError as error:
+            raise GrammarError(f"{where}: a value of enum or const is not JSON: {error}") from None
+
+    def _typed(self, schema: Mapping[str, Any], where: str) -> Expression:
+        unknown = schema.keys() - _EVERY_TYPE - {"type", "uniqueItems"}
+        if schema.get("uniqueItems") not in (None, False):
+            unknown |= {"uniqueItems"}
+        if unknown:
+            raise GrammarError(f"{where}: the keyword {min(unknown)!r} is not supported")
+        makers = {
+            "object": self._object,
+            "array": self._array,
+            "string": _string,
+            "number": _number,
+            "integer": _integer,
+        }
+        options: list[Expression] = []
+        for name in _types(schema, where):
+            if name in makers and schema.keys() & _KEYWORDS[name]:
+                options.append(makers[name](schema, where))
+            else:
+                options.append(Reference(name))
+        return choice(*options)
+
+    def _object(self, schema: Mapping[str, Any], where: str) -> Expression:
+        properties = schema.get("properties", {})
+        required = schema.get("required", [])
+        if not isinstance(properties, Mapping):
+            raise GrammarError(f"{where}.properties must be an object")
+        if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
+            raise GrammarError(f"{where}.required must be a list of names")
+        # Members that nothing is said about are left out, unless there are no others.
+        more = schema.get("additionalProperties", not properties and not required)
+        names = [*properties, *(name for name in dict.fromkeys(required) if name not in properties)]
+        if len(names) > MAX_PROPERTIES:
+            raise GrammarError(f"{where} has over {MAX_PROPERTIES} properties")
+        extra = None if more is False else self._extra_member(more, names, where)
+        members: list[tuple[Reference, bool]] = []
+        for name in names:
+            place = f"{where}.properties.{name}"
+            if name in properties:
+                if properties[name] is False and name not in required:
+                    continue
+                inner = self.value(properties[name], place)
+            else:
+                inner = self.value(schema.get("additionalProperties", True), place)
+            member = self._name("member")
+            self.rules[member] = sequence(self._key(name, place), inner)
+            members.append((Reference(member), name in required))
+        return sequence(text("{"), SPACE, self._members(members, extra), SPACE, text("}"))
+
+    def _key(self, name: str, where: str) -> Expression:
+        try:
+            return key(name)
+        except UnicodeEncodeError:
+            raise GrammarError(f"{where}: the name has half of a surrogate pair") from None
+
+    def _extra_member(self, schema: Any, names: list[str], where: str) -> Expression:
+        """A member that the schema does not name."""
+        rule = self._name("key")
+        if names:
+            self.rules |= without(names, rule)
+        else:
+            self.rules[rule] = Reference("string")
+        value = self.value(schema, f"{where}.additionalProperties")
+        return sequence(Reference(rule), COLON, value)
+
+    def _members(
+        self, members: list[tuple[Reference, bool]], extra: Expression | None
+    ) -> Expression:
+        """The members in their order, those not required each there or not, then the others."""
+        # What may follow from a member on: where one has come before, and where none has.
+        later: Expression = EMPTY
+        first: Expression = EMPTY
+        if extra is not None:
+            later = Repeat(sequence(COMMA, extra), 0, None)
+            first = Repeat(sequence(extra, later), 0, 1)
+        for member, required in reversed(members):
+            following = self._rule("members", later)
+            begun = sequence(member, following)
+            first = begun if required else choice(begun, self._rule("members", first))
+            later = sequence(COMMA, member, following)
+            if not required:
+                later = choice(later, following)
+        return first
+
+    def _rule(self, kind: str, expression: Expression) -> Reference:
+        name = self._name(kind)
+        self.rules[name] = expression
+        return Reference(name)
+
+    def _array(self, schema: Mapping[str, Any], where: str) -> Expression:
+        least, most = _counts(schema, "minItems", "maxItems", where)
+        prefix = schema.get("prefixItems", [])
+        if not isinstance(prefix, list):
+            raise GrammarError(f"{where}.prefixItems must be a list")
+        items = schema.get("items", True)
+        if items is False:
+            most = len(prefix) if most is None else min(most, len(prefix))
+        if most is not None and most < least:
+            raise GrammarError(f"{where}: no array has at least {least} and at most {most} items")
+        prefix = prefix[:most]
+        rest: Expression = EMPTY
+        if most is None or most > len(prefix):
+            item = self._rule("item", self.value(items, f"{where}.items"))
+            rest = _separated(
+                item, max(0, least - len(prefix)), None if most is None else most - len(prefix)
+            )
+            if prefix:
+                rest = Repeat(
+                    sequence(COMMA, item),
+                    max(0, least - len(prefix)),
+                    None if most is None else most - len(prefix),
+                )
+        for index in range(len(prefix) - 1, -1, -1):
+            item = self._rule("item", self.value(prefix[index], f"{where}.prefixItems[{index}]"))
+            following = self._rule("items", rest)
+            rest = sequence(item, following)
+            if index:
+                rest = sequence(COMMA, rest)
+            if index >= least:
+                rest = Repeat(rest, 0, 1)
+        return sequence(text("["), SPACE, rest, SPACE, text("]"))
+
+
+def _separated(item: Expression, least: int, most: int | None) -> Expression:
+    """Items with commas between them."""
+    if most == 0:
+        return EMPTY
+    more = Repeat(sequence(COMMA, item), max(0, least - 1), None if most is None else most - 1)
+    some = sequence(item, more)
+    return Repeat(some, 0, 1) if least == 0 else some
+
+
+def _string(schema: Mapping[str, Any], where: str) -> Expression:
+    least, most = _counts(schema, "minLength", "maxLength", where)
+    given = schema.keys() & _KEYWORDS["string"]
+    if len(given) > 1 and given != {"minLength", "maxLength"}:
+        raise GrammarError(f"{where}: {' and '.join(sorted(given))} together are not supported")
+    inner: Expression = Repeat(STRING_CHARACTER, least, most)
+    if "pattern" in schema:
+        if not isinstance(schema["pattern"], str):
+            raise GrammarError(f"{where}.pattern must be a string")
+        try:
+            inner = parse_pattern(schema["pattern"])
+        except GrammarError as error:
+            raise GrammarError(f"{where}.pattern: {error}") from None
+    elif "format" in schema:
+        if schema["format"] not in FORMATS:
+            raise GrammarError(
+                f"{where}.format: {schema['format']!r} is not supported; "
+                f"supported: {', '.join(FORMATS)}"
+            )
+        inner = FORMATS[schema["format"]]
+    return sequence(text('"'), inner, text('"'))
+
+
+def _integer(schema: Mapping[str, Any], where: str) -> Expression:
+    low, high, above_low, below_high = _bounds(schema, where)
+    found = integers(
+        None if low is None else low + above_low, None if high is None else high - below_high
+    )
+    if found is None:
+        raise GrammarError(f"{where}: no whole number is within its bounds")
+    return found
+
+
+def _number(schema: Mapping[str, Any], where: str) -> Expression:
+    low, high, above_low, below_high = _bounds(schema, where)
+    found = numbers(low, high, above_low=above_low, below_high=below_high)
+    if found is None:
+        raise GrammarError(f"{where}: no number is within its bounds")
+    return found
+
+
+def _bounds(schema: Mapping[str, Any], where: str) -> tuple[int | None, int | None, bool, bool]:
+    """The lower and the upper bound, and whether each is itself outside."""
+    values: dict[str, int] = {}
+    for name in sorted(schema.keys() & _KEYWORDS["number"]):
+        value = schema[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise GrammarError(f"{where}.{name} must be a number")
+        if value != value or abs(value) > MAX_BOUND or value != int(value):
+            raise GrammarError(
+                f"{where}.{name} must be a whole number of at most {MAX_BOUND:.0e}; "
+                "other bounds are not supported"
+            )
+        values[name] = int(value)
+    low, high = values.get("minimum"), values.get("maximum")
+    above, below = values.get("exclusiveMinimum"), values.get("exclusiveMaximum")
+    above_low = above is not None and (low is None or above >= low)
+    below_high = below is not None and (high is None or below <= high)
+    return above if above_low else low, below if below_high else high, above_low, below_high
+
+
+def _counts(schema: Mapping[str, Any], low: str, high: str, where: str) -> tuple[int, int | None]:
+    values: list[int | None] = []
+    for name in (low, high):
+        value = schema.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT
+        ):
+            raise GrammarError(f"{where}.{name} must be a whole number from 0 to {MAX_COUNT}")
+        values.append(value)
+    least, most = values[0] or 0, values[1]
+    if most is not None and most < least:
+        raise GrammarError(f"{where}: {low} is {least} and {high} is {most}")
+    return least, most
+
+
+def _types(schema: Mapping[str, Any], where: str) -> list[str]:
+    """The types of a schema; without `type`, those that its keywords are about."""
+    types = schema.get("type")
+    if types is None:
+        about = [
+            name
+            for name, keywords in _KEYWORDS.items()
+            if name != "integer" and schema.keys() & keywords
+        ]
+        return about or [name for name in _KEYWORDS if name != "integer"]
+    names = [types] if isinstance(types, str) else types
+    if not isinstance(names, list) or not names or any(name not in _KEYWORDS for name in names):
+        raise GrammarError(
+            f"{where}.type must be one of {', '.join(_KEYWORDS)} or a list of them, got {types!r}"
+        )
+    return names
+
+
+def _is_a(value: Any, name: str) -> bool:
+    """Whether a JSON value is of a type."""
+    match name:
+        case "object":
+            return isinstance(value, Mapping)
+        case "array":
+            return isinstance(value, list)
+        case "string":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "null":
+            return value is None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and (name == "number" or float(value).is_integer())
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; 1 and 1.0 are, 1 and true are not."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    return bool(one == other)
+
+
+def _apart(one: Any, other: Any) -> bool:
+    """Whether certainly no value is valid under both of two merged schemas."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return one is False or other is False
+    if set(_COMBINING) & (one.keys() | other.keys()):
+        return False
+    left, right = _constants(one), _constants(other)
+    if left is not None and right is not None:
+        return not any(same(a, b) for a in left for b in right)
+    types = [set(_declared_types(schema)) for schema in (one, other)]
+    for names in types:
+        if "number" in names:
+            names.add("integer")
+    if not types[0] & types[1]:
+        return True
+    if types[0] & types[1] != {"object"}:
+        return False
+    shared = set(one.get("required", ())) & set(other.get("required", ()))
+    members = (one.get("properties", {}), other.get("properties", {}))
+    return any(
+        name in members[0] and name in members[1] and _apart(members[0][name], members[1][name])
+        for name in shared
+    )
+
+
+def _constants(schema: Mapping[str, Any]) -> list[Any] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return values if isinstance(values, list) else None
+
+
+def _declared_types(schema: Mapping[str, Any]) -> list[str]:
+    values = _constants(schema)
+    if values is not None:
+        return [name for name in _KEYWORDS if any(_is_a(value, name) for value in values)]
+    types = schema.get("type", list(_KEYWORDS))
+    return [types] if isinstance(types, str) else list(types)
