@@ -27,6 +27,7 @@ enum {
   MAX_THREADS = 64,
   MAX_SEQUENCES = 64,
   MAX_OUTPUTS = 8,       /* tokens of a pass with logits, where there are no more sequences */
+  MAX_ALTERNATIVES = 256, /* tokens that mlr_top gives */
   BATCH = 64,            /* tokens evaluated in one pass at most */
   TILE = 8,              /* rows of a weight tile */
   STACK_BYTES = 1 << 16, /* of each worker */
@@ -49,6 +50,7 @@ enum {
   ERROR_ABORTED = -11,     /* another thread failed */
   ERROR_NOT_FINITE = -12,  /* the logits hold no finite maximum */
   ERROR_SAVED = -13,       /* not a saved sequence of this model and cache type, or too long */
+  ERROR_MASK = -14,        /* the mask allows no token */
 };
 
 /* Ids as in the GGUF format. */
@@ -223,6 +225,7 @@ typedef struct {
   float *logits;     /* (max_outputs, n_vocab) */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */
   void *candidates;  /* (n_vocab) of the sampler */
+  uint32_t *masks;   /* (n_sequences, ceil(n_vocab / 32)) bits of the tokens that may be chosen */
   uint8_t *stacks;   /* (n_threads - 1, STACK_BYTES) */
   uint64_t weight_bytes, cache_bytes, total_bytes;
 } State;

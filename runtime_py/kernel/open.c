@@ -162,6 +162,7 @@ static void place_scratch(void) {
   place_quantized(&state.input.block256, widest);
   state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
   state.candidates = place(8ull * c->n_vocab);
+  state.masks = place(4ull * state.n_sequences * round_up(c->n_vocab, 32) / 32);
   uint64_t largest = 0;
   for (uint32_t i = 0; i < weights.n_tensors; i++) {
     const Tensor *t = weights.in_file_order[i];

@@ -1,4 +1,4 @@
-/* Choosing the next token: repetition penalty, top-k, top-p, min-p, temperature, then one draw.
+/* Choosing the next token: mask, penalties, top-k, top-p, min-p, temperature, then one draw.
  *
  * The steps and their order are llama.cpp's defaults. Top-p and min-p look at the probabilities
  * before the temperature is applied. Ties go to the lower id, so that the choice depends on
@@ -12,23 +12,49 @@ typedef struct {
 } Candidate;
 
 typedef struct {
-  float temperature, top_p, min_p, repeat_penalty;
+  float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
   uint32_t top_k, repeat_last_n;
   uint64_t random; /* state of SplitMix64 */
 } Sampler;
 
 static Sampler samplers[MAX_SEQUENCES];
+static bool masked[MAX_SEQUENCES];
 
-/* How the tokens of a sequence are chosen. Until it is called, the largest logit wins. The two
- * penalties of frequency and presence must be 0. */
+INLINE uint32_t *mask_of(uint32_t sequence) {
+  return state.masks + (uint64_t)sequence * round_up(weights.config.n_vocab, 32) / 32;
+}
+
+/* The mask of a sequence, uint32[ceil(n_vocab / 32)]: bit i % 32 of word i / 32 allows token i. */
+EXPORT(mlr_mask) double mlr_mask(uint32_t sequence) {
+  if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
+  return address_of(mask_of(sequence));
+}
+
+/* Whether the mask of a sequence holds; at first it does not. */
+EXPORT(mlr_use_mask) int32_t mlr_use_mask(uint32_t sequence, uint32_t on) {
+  if (!state.ready) return ERROR_STATE;
+  if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
+  masked[sequence] = on != 0;
+  return OK;
+}
+
+/* How the tokens of a sequence are chosen. Until it is called, the largest logit wins. */
 EXPORT(mlr_sampler)
 int32_t mlr_sampler(uint32_t sequence, float temperature, uint32_t top_k, float top_p, float min_p,
                     float repeat_penalty, uint32_t repeat_last_n, float frequency_penalty,
                     float presence_penalty, uint32_t seed_low, uint32_t seed_high) {
-  if (sequence >= MAX_SEQUENCES || frequency_penalty != 0.0f || presence_penalty != 0.0f)
-    return ERROR_ARGUMENT;
-  samplers[sequence] = (Sampler){temperature, top_p, min_p, repeat_penalty, top_k, repeat_last_n,
-                                 (uint64_t)seed_high << 32 | seed_low};
+  if (sequence >= MAX_SEQUENCES) return ERROR_ARGUMENT;
+  samplers[sequence] = (Sampler){
+      .temperature = temperature,
+      .top_p = top_p,
+      .min_p = min_p,
+      .repeat_penalty = repeat_penalty,
+      .frequency_penalty = frequency_penalty,
+      .presence_penalty = presence_penalty,
+      .top_k = top_k,
+      .repeat_last_n = repeat_last_n,
+      .random = (uint64_t)seed_high << 32 | seed_low,
+  };
   return OK;
 }
 
@@ -72,6 +98,51 @@ static uint32_t argmax(const float *logits, uint32_t n) {
   return best;
 }
 
+/* The allowed tokens of a word of the mask, as bits. */
+INLINE uint32_t allowed_bits(const uint32_t *mask, uint32_t word, uint32_t n) {
+  uint32_t left = n - word * 32;
+  return left < 32 ? mask[word] & ((1u << left) - 1) : mask[word];
+}
+
+/* Whether any of 32 logits is larger. */
+static bool any_larger(const float *logits, float than) {
+  v128_t largest = wasm_v128_load(logits);
+  for (uint32_t i = 4; i < 32; i += 4) largest = wasm_f32x4_pmax(largest, wasm_v128_load(logits + i));
+  return wasm_v128_any_true(wasm_f32x4_gt(largest, wasm_f32x4_splat(than)));
+}
+
+/* The allowed token with the largest logit, the first of equals, or a negative error. */
+static int32_t masked_argmax(const float *logits, const uint32_t *mask, uint32_t n) {
+  int32_t best = ERROR_MASK;
+  float largest = -__builtin_inff();
+  for (uint32_t word = 0; word * 32 < n; word++) {
+    uint32_t bits = allowed_bits(mask, word, n);
+    if (bits && best == ERROR_MASK) best = ERROR_NOT_FINITE; /* until a logit is larger than none */
+    if (bits == ~0u && !any_larger(logits + word * 32, largest)) continue;
+    for (; bits; bits &= bits - 1) {
+      uint32_t i = word * 32 + (uint32_t)__builtin_ctz(bits);
+      if (logits[i] > largest) largest = logits[best = (int32_t)i];
+    }
+  }
+  return largest < __builtin_inff() ? best : ERROR_NOT_FINITE;
+}
+
+/* Keep the candidates that the mask allows, in their order; returns how many. */
+static uint32_t keep_allowed(Candidate *candidates, const uint32_t *mask, uint32_t n) {
+  uint32_t kept = 0;
+  for (uint32_t word = 0; word * 32 < n; word++)
+    for (uint32_t bits = allowed_bits(mask, word, n); bits; bits &= bits - 1)
+      candidates[kept++] = candidates[word * 32 + (uint32_t)__builtin_ctz(bits)];
+  return kept;
+}
+
+static bool penalizes(const Sampler *sampler) {
+  return sampler->repeat_last_n && (sampler->repeat_penalty != 1.0f ||
+                                    sampler->frequency_penalty != 0.0f ||
+                                    sampler->presence_penalty != 0.0f);
+}
+
+/* Candidates are all tokens, by id. */
 static void penalize(const Sampler *sampler, const Sequence *sequence, Candidate *candidates) {
   const int32_t *history = sequence->history;
   uint32_t end = sequence->position, start = end - min_u32(sampler->repeat_last_n, end);
@@ -79,8 +150,11 @@ static void penalize(const Sampler *sampler, const Sequence *sequence, Candidate
     bool seen = false;
     for (uint32_t j = start; j < i && !seen; j++) seen = history[j] == history[i];
     if (seen) continue;
+    uint32_t count = 1;
+    for (uint32_t j = i + 1; j < end; j++) count += history[j] == history[i];
     float *logit = &candidates[history[i]].logit;
     *logit = *logit > 0.0f ? *logit / sampler->repeat_penalty : *logit * sampler->repeat_penalty;
+    *logit -= (float)count * sampler->frequency_penalty + sampler->presence_penalty;
   }
 }
 
@@ -141,19 +215,21 @@ EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
   Sampler *sampler = &samplers[sequence];
   const float *logits = logits_row(row);
   uint32_t n = weights.config.n_vocab;
-  bool greedy = sampler->temperature <= 0.0f;
-  bool penalty = sampler->repeat_penalty != 1.0f && sampler->repeat_last_n;
-  uint32_t best = argmax(logits, n);
+  const uint32_t *mask = masked[sequence] ? mask_of(sequence) : 0;
+  bool greedy = sampler->temperature <= 0.0f, penalty = penalizes(sampler);
+  int32_t best = mask ? masked_argmax(logits, mask, n) : (int32_t)argmax(logits, n);
+  if (best < 0) return best;
   if (!(__builtin_fabsf(logits[best]) < __builtin_inff())) return ERROR_NOT_FINITE;
-  if (greedy && !penalty) return (int32_t)best;
+  if (greedy && !penalty) return best;
 
   Candidate *candidates = state.candidates;
   for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){logits[i], i};
   if (penalty) penalize(sampler, &state.sequences[sequence], candidates);
+  if (mask) n = keep_allowed(candidates, mask, n);
   uint32_t first = 0;
   for (uint32_t i = 1; i < n; i++)
     if (before(candidates[i], candidates[first])) first = i;
-  if (greedy) return (int32_t)first;
+  if (greedy) return (int32_t)candidates[first].id;
 
   float largest = candidates[first].logit;
   if (sampler->min_p > 0.0f) { /* p >= min_p * p_max; the order of the steps does not matter to it */

@@ -18,9 +18,12 @@ Wanted = Literal["last", "all", "none"]
 class Sampling:
     """How the next token is chosen.
 
-    The steps run in llama.cpp's order: repetition penalty, top-k, top-p, min-p, temperature.
-    `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1, `min_p` 0 and
-    `repeat_penalty` 1 switch a step off. The penalty looks at the last `repeat_last_n` tokens.
+    The steps run in llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
+    `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1, `min_p` 0,
+    `repeat_penalty` 1, `frequency_penalty` 0 and `presence_penalty` 0 switch a step off. The
+    penalties look at the last `repeat_last_n` tokens: the logit of a token that is there is
+    divided by `repeat_penalty` (multiplied where it is negative), then lowered by
+    `frequency_penalty` for each time it is there and by `presence_penalty` once.
     """
 
     temperature: float = 0.0
@@ -29,6 +32,8 @@ class Sampling:
     min_p: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,6 +45,8 @@ class Sampling:
             ("min_p", 0.0, 1.0),
             ("repeat_penalty", 0.01, 100.0),
             ("repeat_last_n", 0, 2**20),
+            ("frequency_penalty", -2.0, 2.0),
+            ("presence_penalty", -2.0, 2.0),
             ("seed", 0, 2**64 - 1),
         ):
             value = getattr(self, name)
@@ -157,10 +164,29 @@ class Engine(Protocol):
         """Set how `sample` chooses for a sequence, and seed its random numbers."""
         ...
 
+    def set_mask(self, mask: bytes | None, sequence: int = 0) -> None:
+        """Let `sample` choose among the tokens of a mask only; None lifts it.
+
+        A mask is `ceil(vocabulary_size / 32)` little-endian 32-bit words; bit i % 32 of word
+        i // 32 allows token i. It stays until it is replaced or lifted.
+        """
+        ...
+
+    def top(self, k: int, row: int = 0) -> list[tuple[int, float]]:
+        """The `k` likeliest tokens of a row of the last logits, the likeliest first, each with
+        its log probability: the log softmax of the logits, before masks, penalties and
+        temperature. Equals come by id; `k` is at most 256.
+        """
+        ...
+
+    def logprob(self, token: int, row: int = 0) -> float:
+        """The log probability of a token, as in `top`."""
+        ...
+
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token of a sequence from a row of the last logits.
 
-        Does not append it.
+        Does not append it. Raises `GenerationError` when the mask allows no token.
         """
         ...
 

@@ -34,6 +34,8 @@ SETTINGS = {
         "repeat_penalty": 1.2,
     },
     "top-p and min-p": {"temperature": 2.0, "top_p": 0.97, "min_p": 0.01},
+    "frequency": {"temperature": 1.5, "frequency_penalty": 1.0, "repeat_last_n": 30},
+    "presence": {"temperature": 1.5, "presence_penalty": 1.5, "repeat_penalty": 1.1},
     "top-k and min-p": {"temperature": 2.0, "top_k": 50, "min_p": 0.01},
 }
 

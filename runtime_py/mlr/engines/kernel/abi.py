@@ -9,6 +9,7 @@ from mlr.errors import (
     CapacityError,
     ContextLengthError,
     EngineError,
+    GenerationError,
     LoadError,
     MlrError,
     RequestError,
@@ -50,6 +51,7 @@ _ERRORS: dict[int, tuple[type[MlrError], str]] = {
         "this is not a saved sequence of this model with this kv_type, or it is longer than the "
         "context",
     ),
+    -14: (GenerationError, "the mask allows no token"),
 }
 
 

@@ -173,11 +173,35 @@ class KernelEngine:
             sampling.min_p,
             sampling.repeat_penalty,
             sampling.repeat_last_n,
-            0.0,
-            0.0,
+            sampling.frequency_penalty,
+            sampling.presence_penalty,
             _signed(sampling.seed & 0xFFFFFFFF),
             _signed(sampling.seed >> 32),
         )
+
+    def set_mask(self, mask: bytes | None, sequence: int = 0) -> None:
+        """Let `sample` choose among the tokens of a mask only; None lifts it."""
+        if mask is not None:
+            address = self._call("mlr_mask", self._checked(sequence))
+            if len(mask) != 4 * -(-self._vocabulary_size // 32):
+                raise RequestError(
+                    f"a mask of {len(mask)} bytes for {self._vocabulary_size} tokens"
+                )
+            self._loaded("mlr_mask").write(address, mask)
+        self._call("mlr_use_mask", self._checked(sequence), int(mask is not None))
+
+    def top(self, k: int, row: int = 0) -> list[tuple[int, float]]:
+        """The `k` likeliest tokens of a row of the last logits, with their log probabilities."""
+        count = self._call("mlr_top", row, k)
+        data = self._loaded("mlr_top").read(self._staging, 8 * count)
+        return list(struct.iter_unpack("<If", data))
+
+    def logprob(self, token: int, row: int = 0) -> float:
+        """The log probability of a token in a row of the last logits."""
+        value = float(self._loaded("mlr_logprob").call("mlr_logprob", row, token))
+        if value != value:
+            raise RequestError(f"there is no log probability of token {token} in row {row}")
+        return value
 
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token of a sequence from a row of the last logits."""

@@ -13,7 +13,7 @@ from mlr.engines.reference.attention import Cache
 from mlr.engines.reference.dequantize import dequantize
 from mlr.engines.reference.forward import Transformer
 from mlr.engines.reference.operations import Weights
-from mlr.engines.reference.sampling import Sampler
+from mlr.engines.reference.sampling import Sampler, log_probabilities
 from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
 from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.model_config import ModelConfig
@@ -41,6 +41,7 @@ class ReferenceEngine:
         self._tokens: list[int] = []  # those in the cache
         self._logits: NDArray[Any] | None = None  # of the last pass, (rows, n_vocab)
         self._sampler = Sampler(Sampling())
+        self._mask: NDArray[np.bool_] | None = None  # (n_vocab,)
 
     @classmethod
     def from_tensors(
@@ -180,10 +181,29 @@ class ReferenceEngine:
         _only(sequence)
         self._sampler = Sampler(sampling)
 
+    def set_mask(self, mask: bytes | None, sequence: int = 0) -> None:
+        """Let `sample` choose among the tokens of a mask only; None lifts it."""
+        _only(sequence)
+        size = self._config.n_vocab
+        if mask is not None and len(mask) != 4 * -(-size // 32):
+            raise RequestError(f"a mask of {len(mask)} bytes for {size} tokens")
+        bits = None if mask is None else np.frombuffer(mask, np.uint8)
+        self._mask = None if bits is None else np.unpackbits(bits, bitorder="little")[:size] != 0
+
+    def top(self, k: int, row: int = 0) -> list[tuple[int, float]]:
+        """The `k` likeliest tokens of a row of the last logits, with their log probabilities."""
+        values = log_probabilities(self._last_logits(row))
+        best = np.argsort(-values, kind="stable")[:k]
+        return [(int(token), float(values[token])) for token in best]
+
+    def logprob(self, token: int, row: int = 0) -> float:
+        """The log probability of a token in a row of the last logits."""
+        return float(log_probabilities(self._last_logits(row))[token])
+
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token from a row of the last logits. Does not append it."""
         _only(sequence)
-        return self._sampler.choose(self._last_logits(row), self._tokens)
+        return self._sampler.choose(self._last_logits(row), self._tokens, self._mask)
 
     def fork(self, source: int, target: int, position: int) -> None:
         """There is one sequence only: this forgets the tokens from `position` on."""

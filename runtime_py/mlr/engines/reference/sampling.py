@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlr.engines.base import Sampling
+from mlr.errors import GenerationError
 
-__all__ = ["Sampler", "candidates"]
+__all__ = ["Sampler", "candidates", "log_probabilities"]
 
 
 MASK = 2**64 - 1
@@ -23,9 +24,12 @@ class Sampler:
         self._sampling = sampling
         self._state = sampling.seed
 
-    def choose(self, logits: NDArray[Any], tokens: Sequence[int]) -> int:
-        """A token id. `logits` (n_vocab,) follow `tokens`, all that were evaluated."""
-        ids, probabilities = candidates(logits, tokens, self._sampling)
+    def choose(
+        self, logits: NDArray[Any], tokens: Sequence[int], mask: NDArray[np.bool_] | None = None
+    ) -> int:
+        """A token id. `logits` (n_vocab,) follow `tokens`, all that were evaluated; `mask`
+        (n_vocab,) says which may be chosen."""
+        ids, probabilities = candidates(logits, tokens, self._sampling, mask)
         if self._sampling.temperature == 0.0:
             return int(ids[0])
         sums = np.cumsum(probabilities)
@@ -42,25 +46,26 @@ class Sampler:
 
 
 def candidates(
-    logits: NDArray[Any], tokens: Sequence[int], sampling: Sampling
+    logits: NDArray[Any],
+    tokens: Sequence[int],
+    sampling: Sampling,
+    mask: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The token ids that may be chosen, and their probabilities.
 
     Top-k and top-p put the most probable first, ties by id; without them the order is that of
     the ids. (The order decides which token a random number falls on.) Greedy sampling leaves one
-    candidate.
+    candidate. Raises `GenerationError` when `mask` allows none.
     """
-    scores = logits.astype(np.float64)
-    if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n > 0:
-        seen = np.unique(np.asarray(tokens[-sampling.repeat_last_n :], dtype=np.intp))
-        penalty = sampling.repeat_penalty
-        scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    scores = _penalized(logits.astype(np.float64), tokens, sampling)
+    ids = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
+    if not len(ids):
+        raise GenerationError("the mask allows no token")
     if sampling.temperature == 0.0:
-        return np.array([scores.argmax()]), np.ones(1)
+        return ids[[scores[ids].argmax()]], np.ones(1)
 
-    ids = np.arange(len(scores))
     if sampling.top_k > 0 or sampling.top_p < 1.0:
-        ids = np.argsort(-scores, kind="stable")
+        ids = ids[np.argsort(-scores[ids], kind="stable")]
     if sampling.top_k > 0:
         ids = ids[: sampling.top_k]
     if sampling.top_p < 1.0:
@@ -68,8 +73,27 @@ def candidates(
         reached = np.cumsum(_softmax(scores[ids])) >= sampling.top_p
         ids = ids[: reached.argmax() + 1] if reached.any() else ids
     if sampling.min_p > 0.0:
-        ids = ids[scores[ids] >= scores.max() + np.log(sampling.min_p)]
+        ids = ids[scores[ids] >= scores[ids].max() + np.log(sampling.min_p)]
     return ids, _softmax(scores[ids] / sampling.temperature)
+
+
+def _penalized(
+    scores: NDArray[np.float64], tokens: Sequence[int], sampling: Sampling
+) -> NDArray[np.float64]:
+    """`scores` with those of the last tokens changed, in place."""
+    last = np.asarray(tokens[len(tokens) - min(sampling.repeat_last_n, len(tokens)) :], np.intp)
+    seen, counts = np.unique(last, return_counts=True)
+    penalty = sampling.repeat_penalty
+    scores[seen] = np.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    scores[seen] -= counts * sampling.frequency_penalty + sampling.presence_penalty
+    return scores
+
+
+def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """The log softmax of `logits` (n_vocab,), in double precision."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    out: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
+    return out
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

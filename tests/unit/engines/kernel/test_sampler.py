@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from mlr.engines.base import Sampling
 from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.reference.sampling import log_probabilities
+from mlr.errors import GenerationError, RequestError
 from tests.support.kernels import open_kernel
 from tests.support.tiny_models import tiny_gguf
 
@@ -34,16 +37,19 @@ def put_logits(engine: KernelEngine, logits: NDArray[np.float32]) -> None:
     instance.write(int(instance.call("mlr_logits", 0)), logits.astype("<f4").tobytes())
 
 
-def distribution(logits: NDArray[np.float32], s: Sampling) -> dict[int, float]:
+def distribution(
+    logits: NDArray[np.float32], s: Sampling, allowed: NDArray[np.bool_] | None = None
+) -> dict[int, float]:
     """What `Sampling` describes, in double precision: id to probability."""
     scores = logits.astype(np.float64)
-    if s.repeat_penalty != 1.0:
-        for token in set(HISTORY[len(HISTORY) - min(s.repeat_last_n, len(HISTORY)) :]):
-            penalty = s.repeat_penalty
-            scores[token] = (
-                scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
-            )
+    last = HISTORY[len(HISTORY) - min(s.repeat_last_n, len(HISTORY)) :]
+    for token in set(last):
+        penalty = s.repeat_penalty
+        scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
+        scores[token] -= last.count(token) * s.frequency_penalty + s.presence_penalty
     order = np.lexsort((np.arange(scores.size), -scores))
+    if allowed is not None:
+        order = order[allowed[order]]
     if s.temperature == 0:
         return {int(order[0]): 1.0}
     if s.top_k:
@@ -74,6 +80,8 @@ def random_logits(seed: int, size: int, spread: float = 3.0) -> NDArray[np.float
         {"temperature": 1.0, "top_k": 40, "top_p": 0.9, "min_p": 0.05},
         {"temperature": 1.0, "top_k": 8, "repeat_penalty": 3.0},
         {"temperature": 1.0, "top_k": 100000},
+        {"temperature": 1.0, "frequency_penalty": 1.5, "presence_penalty": -0.5},
+        {"temperature": 1.0, "repeat_penalty": 1.5, "frequency_penalty": 2.0, "repeat_last_n": 2},
     ],
 )
 def test_draws_follow_the_distribution(engine: KernelEngine, options: dict[str, float]) -> None:
@@ -109,6 +117,111 @@ def test_the_penalty_changes_a_greedy_choice(engine: KernelEngine) -> None:
     assert engine.sample() == 40
     engine.configure(Sampling(repeat_penalty=2.0, repeat_last_n=0))
     assert engine.sample() == 17
+
+
+def test_frequency_counts_and_presence_does_not(engine: KernelEngine) -> None:
+    logits = np.full(engine.vocabulary_size, -5.0, dtype=np.float32)
+    logits[5], logits[9], logits[40] = 4.0, 3.5, 2.5  # 5 is in the history twice, 9 once
+    put_logits(engine, logits)
+    for options, best in (
+        ({"presence_penalty": 1.0}, 5),
+        ({"presence_penalty": 2.0}, 40),
+        ({"frequency_penalty": 0.6}, 9),
+        ({"frequency_penalty": 1.1}, 40),
+        ({"frequency_penalty": 2.0, "presence_penalty": 2.0, "repeat_last_n": 0}, 5),
+        ({"frequency_penalty": 2.0, "repeat_last_n": 2}, 9),  # the last two are 5 and 17
+    ):
+        engine.configure(Sampling(**options))  # type: ignore[arg-type]
+        assert engine.sample() == best, options
+
+
+def packed(allowed: NDArray[np.bool_]) -> bytes:
+    bits = np.packbits(allowed, bitorder="little").tobytes()
+    return bits.ljust(4 * -(-allowed.size // 32), b"\0")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    share=st.sampled_from([0.0, 0.01, 0.5, 0.99, 1.0]),
+    temperature=st.sampled_from([0.0, 1.0]),
+    top_k=st.sampled_from([0, 1, 20]),
+    top_p=st.sampled_from([0.5, 1.0]),
+    min_p=st.sampled_from([0.0, 0.05]),
+    penalty=st.sampled_from([0.0, 1.5]),
+)
+def test_only_tokens_of_the_mask_are_drawn(
+    engine: KernelEngine,
+    seed: int,
+    share: float,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    penalty: float,
+) -> None:
+    logits = random_logits(seed, engine.vocabulary_size)
+    allowed = np.random.default_rng(seed).random(engine.vocabulary_size) < share
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        frequency_penalty=penalty,
+        seed=seed,
+    )
+    put_logits(engine, logits)
+    engine.configure(sampling)
+    engine.set_mask(packed(allowed))
+    try:
+        if not allowed.any():
+            with pytest.raises(GenerationError, match="mask"):
+                engine.sample()
+            return
+        # a neighbour of the last token kept is allowed, as above
+        wider = replace(sampling, top_p=min(1.0, top_p + 1e-5), min_p=max(0.0, min_p - 1e-6))
+        expected = distribution(logits, wider, allowed)
+        for _ in range(5):
+            assert engine.sample() in expected
+    finally:
+        engine.set_mask(None)
+    engine.configure(Sampling())
+    assert engine.sample() == int(logits.argmax())
+
+
+def test_a_mask_of_the_wrong_size_is_refused(engine: KernelEngine) -> None:
+    with pytest.raises(RequestError, match="mask"):
+        engine.set_mask(b"\0" * 3)
+    with pytest.raises(RequestError, match="sequence 1"):
+        engine.set_mask(None, 1)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 300.0])
+def test_log_probabilities(engine: KernelEngine, spread: float) -> None:
+    """Against NumPy in double precision. The kernel's exp has a relative error of 2e-7, which is
+    the absolute error of the sum's logarithm; the result is rounded to float32 (6e-8)."""
+    logits = random_logits(8, engine.vocabulary_size, spread)
+    logits[[40, 41]] = logits.max()
+    put_logits(engine, logits)
+    expected = log_probabilities(logits)
+    order = np.lexsort((np.arange(expected.size), -expected))
+    for k in (1, 2, 20, 256):
+        top = engine.top(k)
+        assert [token for token, _ in top] == order[:k].tolist()
+        np.testing.assert_allclose([v for _, v in top], expected[order[:k]], rtol=2e-7, atol=4e-7)
+    for token in (0, 17, engine.vocabulary_size - 1):
+        assert engine.logprob(token) == pytest.approx(expected[token], rel=2e-7, abs=4e-7)
+    engine.configure(Sampling())
+    assert engine.top(1)[0][0] == engine.sample()
+
+
+def test_log_probabilities_that_do_not_exist(engine: KernelEngine) -> None:
+    for k, row in ((0, 0), (257, 0), (1, 1)):
+        with pytest.raises(RequestError):
+            engine.top(k, row)
+    for token, row in ((engine.vocabulary_size, 0), (-1, 0), (0, 1)):
+        with pytest.raises(RequestError, match="log probability"):
+            engine.logprob(token, row)
 
 
 def test_a_seed_gives_the_same_draws_again(engine: KernelEngine) -> None:

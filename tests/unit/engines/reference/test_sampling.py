@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mlr.engines.base import Sampling
-from mlr.engines.reference.sampling import Sampler, candidates
+from mlr.engines.reference.sampling import Sampler, candidates, log_probabilities
+from mlr.errors import GenerationError
 
 # Probabilities 0.1, 0.4, 0.2, 0.25, 0.05.
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.25, 0.05]))
@@ -67,6 +68,35 @@ def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> N
     assert chosen(logits, (0, 0, 1), temperature=1.0, repeat_penalty=2.0) == expected
     assert chosen(logits, (0, 3, 3), repeat_penalty=2.0, repeat_last_n=2) == {0: 1.0}
     assert chosen(logits, (0,), repeat_penalty=2.0, repeat_last_n=0) == {0: 1.0}
+
+
+def test_frequency_and_presence_are_subtracted() -> None:
+    logits = np.array([2.0, -1.0, 1.5, 1.0])
+    shifted = np.exp(np.array([2.0 - 2 * 0.5 - 0.25, -1.0 - 0.5 - 0.25, 1.5, 1.0]))
+    expected = dict(enumerate((shifted / shifted.sum()).round(6).tolist()))
+    penalties = {"frequency_penalty": 0.5, "presence_penalty": 0.25}
+    assert chosen(logits, (0, 0, 1), temperature=1.0, **penalties) == expected
+    assert chosen(logits, (0, 0, 0), frequency_penalty=2.0, repeat_last_n=0) == {0: 1.0}
+
+
+def test_a_mask_comes_first() -> None:
+    """What is masked counts for no share of a probability."""
+
+    def masked(*allowed: int, **settings: Any) -> list[int]:
+        mask = np.isin(np.arange(5), allowed)
+        return candidates(LOGITS, (), Sampling(**settings), mask)[0].tolist()  # type: ignore[no-any-return]
+
+    assert masked(0, 2, 4) == [2]
+    assert masked(0, 2, 4, temperature=1.0) == [0, 2, 4]
+    assert masked(0, 2, 4, temperature=1.0, top_p=0.8) == [2, 0]
+    assert masked(0, 2, 4, temperature=1.0, min_p=0.5) == [0, 2]
+    with pytest.raises(GenerationError, match="mask"):
+        masked()
+
+
+def test_log_probabilities_are_the_log_softmax() -> None:
+    logits = LOGITS + 700.0
+    np.testing.assert_allclose(log_probabilities(logits), LOGITS, atol=1e-12)
 
 
 def test_draws_follow_the_probabilities_and_the_seed() -> None:
