@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mlr.errors import GrammarError
+from mlr.grammar.json_types import check_shape
 
 __all__ = ["ANNOTATIONS", "merge", "resolve"]
 
@@ -79,8 +80,7 @@ def merge(document: Any, schema: Mapping[str, Any], where: str) -> Any:
             continue
         if part is False:
             raise GrammarError(f"{where}: no value is valid under false")
-        if not isinstance(part, Mapping):
-            raise GrammarError(f"{where} must be an object, true or false")
+        check_shape(part, where)
         own = {
             name: item
             for name, item in part.items()
@@ -90,8 +90,6 @@ def merge(document: Any, schema: Mapping[str, Any], where: str) -> Any:
         if "$ref" in part:
             pending.append(resolve(document, part["$ref"], where))
         if "allOf" in part:
-            if not isinstance(part["allOf"], list) or not part["allOf"]:
-                raise GrammarError(f"{where}.allOf must be a list that is not empty")
             pending += part["allOf"]
     return result
 
@@ -135,8 +133,6 @@ def _check_closed(one: Mapping[str, Any], other: Mapping[str, Any], where: str) 
 
 def _shared_types(one: Any, other: Any, where: str) -> list[str]:
     left, right = ([types] if isinstance(types, str) else types for types in (one, other))
-    if not isinstance(left, list) or not isinstance(right, list):
-        raise GrammarError(f"{where}.type must be a name or a list of names")
     shared = [name for name in left if name in right]
     for narrow, wide in ((left, right), (right, left)):
         if "integer" in narrow and "number" in wide and "integer" not in shared:

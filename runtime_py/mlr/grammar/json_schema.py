@@ -36,6 +36,16 @@ from mlr.grammar.json_text import (
     spelled,
     without,
 )
+from mlr.grammar.json_types import (
+    COMBINING,
+    KEYWORDS,
+    OF_SOME_TYPE,
+    apart,
+    check_shape,
+    is_a,
+    same,
+    types_of,
+)
 
 __all__ = ["json_object_grammar", "schema_grammar"]
 
@@ -43,18 +53,6 @@ MAX_SIZE = 256 << 10  # characters of the schema as JSON
 MAX_NESTING = 48
 MAX_PROPERTIES = 512
 MAX_COUNT = 1_000_000
-
-_KEYWORDS: Mapping[str, frozenset[str]] = {
-    "object": frozenset({"properties", "required", "additionalProperties"}),
-    "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
-    "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
-    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
-    "boolean": frozenset(),
-    "null": frozenset(),
-}
-_EVERY_TYPE = frozenset().union(*_KEYWORDS.values())
-_COMBINING = ("anyOf", "oneOf")
 
 
 def json_object_grammar() -> Grammar:
@@ -109,8 +107,7 @@ class _Converter:
             return Reference("value")
         if schema is False:
             raise GrammarError(f"{where}: no value is valid under false")
-        if not isinstance(schema, Mapping):
-            raise GrammarError(f"{where} must be an object, true or false")
+        check_shape(schema, where)
         asserted = {name: item for name, item in schema.items() if name not in ANNOTATIONS}
         if not asserted:
             return Reference("value")
@@ -118,7 +115,7 @@ class _Converter:
             return self._reference(asserted["$ref"], where)
         if "$ref" in asserted or "allOf" in asserted:
             return self.value(merge(self._document, asserted, where), where)
-        for keyword in _COMBINING:
+        for keyword in COMBINING:
             if keyword in asserted:
                 return self._any_of(asserted, keyword, where)
         if "enum" in asserted or "const" in asserted:
@@ -134,8 +131,6 @@ class _Converter:
 
     def _any_of(self, schema: Mapping[str, Any], keyword: str, where: str) -> Expression:
         branches = schema[keyword]
-        if not isinstance(branches, list) or not branches:
-            raise GrammarError(f"{where}.{keyword} must be a list that is not empty")
         common = {name: item for name, item in schema.items() if name != keyword}
         if common:
             branches = [
@@ -159,7 +154,7 @@ class _Converter:
         ]
         for index, one in enumerate(plain):
             for number in range(index):
-                if not _apart(one, plain[number]):
+                if not apart(one, plain[number]):
                     raise GrammarError(
                         f"{where}.oneOf: branches {number} and {index} may both be valid for one "
                         "value: give them different types or a required property with different "
@@ -172,12 +167,10 @@ class _Converter:
         if others:
             raise GrammarError(f"{where}: {min(others)!r} beside enum or const is not supported")
         values = schema.get("enum", [schema.get("const")])
-        if not isinstance(values, list) or not values:
-            raise GrammarError(f"{where}.enum must be a list that is not empty")
         if "enum" in schema and "const" in schema:
             values = [value for value in values if same(value, schema["const"])]
-        types = _types(schema, where)
-        values = [value for value in values if any(_is_a(value, name) for name in types)]
+        types = types_of(schema)
+        values = [value for value in values if any(is_a(value, name) for name in types)]
         if not values:
             raise GrammarError(f"{where}: no value of its enum or const is valid")
         try:
@@ -186,7 +179,7 @@ class _Converter:
             raise GrammarError(f"{where}: a value of enum or const is not JSON: {error}") from None
 
     def _typed(self, schema: Mapping[str, Any], where: str) -> Expression:
-        unknown = schema.keys() - _EVERY_TYPE - {"type", "uniqueItems"}
+        unknown = schema.keys() - OF_SOME_TYPE - {"type", "uniqueItems"}
         if schema.get("uniqueItems") not in (None, False):
             unknown |= {"uniqueItems"}
         if unknown:
@@ -199,8 +192,8 @@ class _Converter:
             "integer": _integer,
         }
         options: list[Expression] = []
-        for name in _types(schema, where):
-            if name in makers and schema.keys() & _KEYWORDS[name]:
+        for name in types_of(schema):
+            if name in makers and schema.keys() & KEYWORDS[name]:
                 options.append(makers[name](schema, where))
             else:
                 options.append(Reference(name))
@@ -209,10 +202,6 @@ class _Converter:
     def _object(self, schema: Mapping[str, Any], where: str) -> Expression:
         properties = schema.get("properties", {})
         required = schema.get("required", [])
-        if not isinstance(properties, Mapping):
-            raise GrammarError(f"{where}.properties must be an object")
-        if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
-            raise GrammarError(f"{where}.required must be a list of names")
         # Members that nothing is said about are left out, unless there are no others.
         more = schema.get("additionalProperties", not properties and not required)
         names = [*properties, *(name for name in dict.fromkeys(required) if name not in properties)]
@@ -318,7 +307,7 @@ def _separated(item: Expression, least: int, most: int | None) -> Expression:
 
 def _string(schema: Mapping[str, Any], where: str) -> Expression:
     least, most = _counts(schema, "minLength", "maxLength", where)
-    given = schema.keys() & _KEYWORDS["string"]
+    given = schema.keys() & KEYWORDS["string"]
     if len(given) > 1 and given != {"minLength", "maxLength"}:
         raise GrammarError(f"{where}: {' and '.join(sorted(given))} together are not supported")
     inner: Expression = Repeat(STRING_CHARACTER, least, most)
@@ -330,7 +319,7 @@ def _string(schema: Mapping[str, Any], where: str) -> Expression:
         except GrammarError as error:
             raise GrammarError(f"{where}.pattern: {error}") from None
     elif "format" in schema:
-        if schema["format"] not in FORMATS:
+        if not isinstance(schema["format"], str) or schema["format"] not in FORMATS:
             raise GrammarError(
                 f"{where}.format: {schema['format']!r} is not supported; "
                 f"supported: {', '.join(FORMATS)}"
@@ -360,7 +349,7 @@ def _number(schema: Mapping[str, Any], where: str) -> Expression:
 def _bounds(schema: Mapping[str, Any], where: str) -> tuple[int | None, int | None, bool, bool]:
     """The lower and the upper bound, and whether each is itself outside."""
     values: dict[str, int] = {}
-    for name in sorted(schema.keys() & _KEYWORDS["number"]):
+    for name in sorted(schema.keys() & KEYWORDS["number"]):
         value = schema[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise GrammarError(f"{where}.{name} must be a number")
@@ -390,89 +379,3 @@ def _counts(schema: Mapping[str, Any], low: str, high: str, where: str) -> tuple
     if most is not None and most < least:
         raise GrammarError(f"{where}: {low} is {least} and {high} is {most}")
     return least, most
-
-
-def _types(schema: Mapping[str, Any], where: str) -> list[str]:
-    """The types of a schema; without `type`, those that its keywords are about."""
-    types = schema.get("type")
-    if types is None:
-        about = [
-            name
-            for name, keywords in _KEYWORDS.items()
-            if name != "integer" and schema.keys() & keywords
-        ]
-        return about or [name for name in _KEYWORDS if name != "integer"]
-    names = [types] if isinstance(types, str) else types
-    if not isinstance(names, list) or not names or any(name not in _KEYWORDS for name in names):
-        raise GrammarError(
-            f"{where}.type must be one of {', '.join(_KEYWORDS)} or a list of them, got {types!r}"
-        )
-    return names
-
-
-def _is_a(value: Any, name: str) -> bool:
-    """Whether a JSON value is of a type."""
-    match name:
-        case "object":
-            return isinstance(value, Mapping)
-        case "array":
-            return isinstance(value, list)
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "null":
-            return value is None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and (name == "number" or float(value).is_integer())
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; 1 and 1.0 are, 1 and true are not."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    return bool(one == other)
-
-
-def _apart(one: Any, other: Any) -> bool:
-    """Whether certainly no value is valid under both of two merged schemas."""
-    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
-        return one is False or other is False
-    if set(_COMBINING) & (one.keys() | other.keys()):
-        return False
-    left, right = _constants(one), _constants(other)
-    if left is not None and right is not None:
-        return not any(same(a, b) for a in left for b in right)
-    types = [set(_declared_types(schema)) for schema in (one, other)]
-    for names in types:
-        if "number" in names:
-            names.add("integer")
-    if not types[0] & types[1]:
-        return True
-    if types[0] & types[1] != {"object"}:
-        return False
-    shared = set(one.get("required", ())) & set(other.get("required", ()))
-    members = (one.get("properties", {}), other.get("properties", {}))
-    return any(
-        name in members[0] and name in members[1] and _apart(members[0][name], members[1][name])
-        for name in shared
-    )
-
-
-def _constants(schema: Mapping[str, Any]) -> list[Any] | None:
-    if "const" in schema:
-        return [schema["const"]]
-    values = schema.get("enum")
-    return values if isinstance(values, list) else None
-
-
-def _declared_types(schema: Mapping[str, Any]) -> list[str]:
-    values = _constants(schema)
-    if values is not None:
-        return [name for name in _KEYWORDS if any(_is_a(value, name) for value in values)]
-    types = schema.get("type", list(_KEYWORDS))
-    return [types] if isinstance(types, str) else list(types)

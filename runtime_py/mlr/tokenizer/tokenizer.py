@@ -71,6 +71,7 @@ class Tokenizer:
         self.unk_id = special.unk
         self.pad_id = special.pad
         self.end_ids = special.ends
+        self.hidden_ids = special.hidden
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

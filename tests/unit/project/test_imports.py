@@ -26,11 +26,10 @@ BELOW: dict[str, frozenset[str]] = {
     "bundle": frozenset({"errors", "formats", "hosts.base"}),
     "engines": frozenset({"errors", "formats", "bundle", "hosts.base"}),
     "hosts": frozenset({"errors", "formats", "bundle", "engines", "hosts.base"}),
-    "generation": frozenset({"errors", "engines", "hosts.base", "tokenizer"}),
-    "model": frozenset(
-        {"errors", "formats", "bundle", "engines", "hosts.base", "hosts", "generation", "tokenizer"}
-    ),
+    "grammar": frozenset({"errors", "tokenizer"}),
+    "generation": frozenset({"errors", "engines", "grammar", "hosts.base", "tokenizer"}),
 }
+BELOW["model"] = BELOW["generation"] | {"formats", "bundle", "hosts", "generation"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
