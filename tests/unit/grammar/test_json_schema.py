@@ -9,6 +9,7 @@ import contextlib
 import json
 import random
 import re
+from collections import deque
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from mlr.errors import GrammarError
 from mlr.grammar.json_schema import json_object_grammar, schema_grammar
-from mlr.grammar.matcher import Matcher
+from mlr.grammar.matcher import Matcher, State
 
 JSON = st.recursive(
     st.none()
@@ -38,21 +39,32 @@ def compact(value: Any, ascii_only: bool = False) -> bytes:
 
 
 def draw_text(matcher: Matcher, chance: random.Random, wanted: int = 60) -> str:
-    """A text of the grammar: random bytes among those allowed, closing ones first in the end."""
+    """A text of the grammar: random bytes among those allowed, ended soon after `wanted`."""
     state, data = matcher.start, bytearray()
-    while not state.finished:
-        allowed = state.allowed
-        if state.accepting and (len(data) >= wanted or chance.random() < 0.3):
-            break
-        if len(data) >= wanted and chance.random() < 0.8:
-            closing = [byte for byte in b'"]}' if byte in allowed]
-            allowed = bytes(closing) or allowed
-        assert len(data) < 1000 * wanted, bytes(data)
-        data.append(chance.choice(allowed))
+    while len(data) < wanted and not state.finished:
+        if state.accepting and chance.random() < 0.3:
+            return data.decode()
+        data.append(chance.choice(state.allowed))
         after = state.table[data[-1]]
         assert after is not None
         state = after
-    return data.decode()
+    return (bytes(data) + shortest_end(state)).decode()
+
+
+def shortest_end(state: State) -> bytes:
+    """The fewest bytes that complete a text, found breadth first."""
+    ways = {state: b""}
+    queue = deque([state])
+    while queue:
+        one = queue.popleft()
+        if one.accepting:
+            return ways[one]
+        for byte in one.allowed:
+            after = one.table[byte]
+            if after is not None and after not in ways:
+                ways[after] = ways[one] + bytes((byte,))
+                queue.append(after)
+    raise AssertionError("no text of the grammar can end here")
 
 
 def check_texts(schema: Any, seed: int, count: int = 10) -> None:
