@@ -12,6 +12,8 @@
  */
 #include "numeric.h"
 
+#define UNSEEN (-__builtin_inff())
+
 enum {
   ROWS = 16,  /* of a task */
   BLOCK = 64, /* positions between two looks at the largest score */
@@ -24,14 +26,31 @@ typedef struct {
   const float *q[ROWS]; /* (head_dim) */
   float *out[ROWS];     /* (head_dim) the weighted values so far */
   uint32_t from[ROWS], to[ROWS]; /* the positions it sees: from..to-1 */
+  float at[ROWS], slope[ROWS]; /* its position; what each position's distance takes off (ALiBi) */
   float largest[ROWS], sum[ROWS];
   float *scores; /* (ROWS, BLOCK) of the block under way, later the weights */
 } Rows;
 
 void place_attention(void) {
+  state.slopes = place(4ull * weights.config.n_heads);
+  state.texts = place(sizeof(Run) * (uint64_t)state.batch);
   state.runs = place(sizeof(Run) * (uint64_t)state.batch);
   state.scores = place(4ull * state.n_threads * ROWS * BLOCK);
   state.cells = place(4ull * state.n_threads * CELLS * weights.config.head_dim);
+}
+
+/* The slopes of ALiBi (Press, Smith and Lewis, 2021): with n heads, a power of two, head h of 1..n
+ * has 2^(-max_bias h / n); where n is none, those beyond the power below n take the odd steps of
+ * twice that power. */
+void prepare_attention(void) {
+  const Config *c = &weights.config;
+  uint32_t power = 1;
+  while (power * 2 <= c->n_heads) power *= 2;
+  for (uint32_t h = 0; h < c->n_heads; h++) {
+    double step = h < power ? (double)(h + 1) / power : (double)(2 * (h - power) + 1) / (2 * power);
+    double slope = exp_f64(-c->alibi_max_bias * step * 0.69314718055994530942);
+    state.slopes[h] = c->positions == POSITIONS_ALIBI ? (float)slope : 0.0f;
+  }
 }
 
 /* Divide the pass: as many rows a task as there is work enough for all threads. */
@@ -95,9 +114,38 @@ static void score_cells(Rows *rows, const float *keys, uint32_t at, uint32_t cou
     }
 }
 
-/* From scores to weights exp(scale * score - largest) for the block of positions from `start` on;
+/* cap * tanh(x / cap), by tanh(z) = (1 - e) / (1 + e) with e = exp(-2 |z|) and the sign of z. */
+INLINE v128_t soft_cap(v128_t x, v128_t cap) {
+  v128_t z = wasm_f32x4_div(x, cap), sign = wasm_v128_and(z, wasm_f32x4_const_splat(-0.0f));
+  v128_t e = exp_f32x4(wasm_f32x4_mul(wasm_f32x4_abs(z), wasm_f32x4_const_splat(-2.0f)));
+  v128_t one = wasm_f32x4_const_splat(1.0f);
+  v128_t tanh = wasm_f32x4_div(wasm_f32x4_sub(one, e), wasm_f32x4_add(one, e));
+  return wasm_f32x4_mul(wasm_v128_or(tanh, sign), cap);
+}
+
+/* scale * score, capped, less slope * distance, for the positions from `start` on, in place; returns
+ * the largest of each lane. */
+INLINE v128_t adjust(float *scores, float start, float at, float slope) {
+  const Config *c = &weights.config;
+  v128_t by = wasm_f32x4_splat((float)c->attention_scale);
+  v128_t cap = wasm_f32x4_splat((float)c->attention_softcap), most = wasm_f32x4_const_splat(-__builtin_inff());
+  v128_t distance = wasm_f32x4_sub(wasm_f32x4_splat(start - at), wasm_f32x4_const(0, -1, -2, -3));
+  for (uint32_t i = 0; i < BLOCK; i += 4) {
+    v128_t x = wasm_f32x4_mul(wasm_v128_load(scores + i), by);
+    if (c->attention_softcap > 0.0) x = soft_cap(x, cap);
+    if (slope > 0.0f) {
+      x = wasm_f32x4_sub(x, wasm_f32x4_mul(wasm_f32x4_abs(distance), wasm_f32x4_splat(slope)));
+      distance = wasm_f32x4_add(distance, wasm_f32x4_const_splat(4.0f));
+    }
+    wasm_v128_store(scores + i, x);
+    most = wasm_f32x4_pmax(most, x);
+  }
+  return most;
+}
+
+/* From scores to weights exp(adjusted score - largest) for the block of positions from `start` on;
  * what a row does not see gets the weight 0. */
-static void weigh(Rows *rows, uint32_t start, uint32_t dim, float scale) {
+static void weigh(Rows *rows, uint32_t start, uint32_t dim) {
   for (uint32_t r = 0; r < rows->n; r++) {
     float *scores = rows->scores + r * BLOCK;
     uint32_t from = rows->from[r] > start ? rows->from[r] - start : 0;
@@ -106,14 +154,11 @@ static void weigh(Rows *rows, uint32_t start, uint32_t dim, float scale) {
       for (uint32_t i = 0; i < BLOCK; i++) scores[i] = 0.0f;
       continue;
     }
-    for (uint32_t i = 0; i < from; i++) scores[i] = -__builtin_inff();
-    for (uint32_t i = to; i < BLOCK; i++) scores[i] = -__builtin_inff();
-    v128_t by = wasm_f32x4_splat(scale), most = wasm_f32x4_splat(-__builtin_inff());
-    for (uint32_t i = 0; i < BLOCK; i += 4) {
-      v128_t scaled = wasm_f32x4_mul(wasm_v128_load(scores + i), by);
-      wasm_v128_store(scores + i, scaled);
-      most = wasm_f32x4_pmax(most, scaled);
-    }
+    for (uint32_t i = 0; i < from; i++) scores[i] = UNSEEN;
+    for (uint32_t i = to; i < BLOCK; i++) scores[i] = UNSEEN;
+    v128_t most = adjust(scores, (float)start, rows->at[r], rows->slope[r]);
+    for (uint32_t i = 0; i < from; i++) scores[i] = UNSEEN; /* a cap has lifted it */
+    for (uint32_t i = to; i < BLOCK; i++) scores[i] = UNSEEN;
     float largest = rows->largest[r];
 #define LANE(i) \
   largest = largest < wasm_f32x4_extract_lane(most, i) ? wasm_f32x4_extract_lane(most, i) : largest
@@ -182,7 +227,7 @@ static void attend(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_he
       read_cells(cache, &cache->k, sequence, start + at, count, kv_head, wide);
       score_cells(rows, wide, at, count, dim);
     }
-    weigh(rows, start, dim, (float)c->attention_scale);
+    weigh(rows, start, dim);
     for (uint32_t at = first; at < last; at += CELLS) {
       uint32_t count = min_u32(CELLS, last - at);
       read_cells(cache, &cache->v, sequence, start + at, count, kv_head, wide);
@@ -205,14 +250,17 @@ void attention_task(uint32_t layer, uint32_t task, uint32_t thread) {
   uint32_t head = part * state.heads_per_task, heads = min_u32(state.heads_per_task, group - head);
   Rows rows = {.scores = state.scores + (uint64_t)thread * ROWS * BLOCK};
   for (uint32_t t = run.first; t < run.first + run.count; t++) {
-    uint32_t seen = state.pass[t].position + 1;
-    uint32_t from = layer_slides(c, layer) && seen > c->sliding_window ? seen - c->sliding_window : 0;
+    uint32_t position = state.pass[t].position;
+    uint32_t end = c->causal ? position + 1 : state.texts[state.pass[t].sequence].count;
+    uint32_t from = layer_slides(c, layer) && end > c->sliding_window ? end - c->sliding_window : 0;
     for (uint32_t h = head; h < head + heads; h++, rows.n++) {
       uint64_t at = (uint64_t)(kv_head * group + h) * c->head_dim;
       rows.q[rows.n] = state.q + (uint64_t)t * round_up(c->q_dim, TILE) + at;
       rows.out[rows.n] = state.input.f32 + (uint64_t)t * state.input.stride + at;
       rows.from[rows.n] = from;
-      rows.to[rows.n] = seen;
+      rows.to[rows.n] = end;
+      rows.at[rows.n] = (float)position;
+      rows.slope[rows.n] = state.slopes[kv_head * group + h];
       rows.largest[rows.n] = -__builtin_inff();
       for (uint32_t d = 0; d < c->head_dim; d += 4)
         wasm_v128_store(rows.out[rows.n] + d, wasm_f32x4_const_splat(0.0f));

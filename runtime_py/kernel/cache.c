@@ -24,6 +24,11 @@ static uint32_t ring_capacity(void) {
 }
 
 void place_cache(void) {
+  if (!weights.config.causal) { /* a pass is all there is, a layer at a time */
+    LayerCache shared = {state.batch, place_cells(state.batch), place_cells(state.batch)};
+    for (uint32_t i = 0; i < weights.config.n_layers; i++) state.cache[i] = shared;
+    return;
+  }
   for (uint32_t i = 0; i < weights.config.n_layers; i++) {
     LayerCache *cache = &state.cache[i];
     cache->capacity = layer_slides(&weights.config, i) ? ring_capacity() : state.n_ctx;
@@ -149,6 +154,7 @@ static void copy_cells(const Cells *cells, uint64_t from, uint64_t to, uint64_t 
 EXPORT(mlr_fork) int32_t mlr_fork(uint32_t from, uint32_t to, uint32_t n) {
   if (from >= state.n_sequences || to >= state.n_sequences || n > state.sequences[from].position)
     return ERROR_ARGUMENT;
+  if (!state.ready) return ERROR_STATE;
   if (from == to || n == 0) return mlr_truncate(to, n);
   const Sequence *source = &state.sequences[from];
   if (!rings_reach(source, n)) return ERROR_STATE;
@@ -168,9 +174,10 @@ EXPORT(mlr_fork) int32_t mlr_fork(uint32_t from, uint32_t to, uint32_t n) {
   return OK;
 }
 
-/* Turn the keys of positions from `first` on back by `discard` positions. */
+/* Turn the keys of positions from `first` on back by `discard` positions, where keys are turned. */
 static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint32_t discard) {
   const Config *c = &weights.config;
+  if (c->positions != POSITIONS_ROPE || (c->rope_skip && (layer + 1) % c->rope_skip == 0)) return;
   const LayerCache *cache = &state.cache[layer];
   uint32_t half = c->rope_dim / 2;
   const float *frequency = state.inverse_frequency + (layer_slides(c, layer) ? half : 0);
@@ -190,11 +197,14 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
 
 /* Context shifting: drop the positions from `keep` to `keep + discard` and move the later ones
  * down, their keys turned to their new positions. Rings keep their cells and turn instead. Refused
- * where too few positions are left after `keep` to fill a sliding window. */
+ * where positions are learned or change the frequencies, and where too few are left after `keep` to
+ * fill a sliding window. */
 EXPORT(mlr_shift) int32_t mlr_shift(uint32_t sequence, uint32_t keep, uint32_t discard) {
   if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
   const Config *c = &weights.config;
   Sequence *s = &state.sequences[sequence];
+  if (!state.ready || !c->causal || c->positions == POSITIONS_LEARNED || c->rope_scaling == SCALING_LONGROPE)
+    return ERROR_STATE;
   if (discard > s->position || keep > s->position - discard) return ERROR_ARGUMENT;
   uint32_t left = s->position - discard; /* positions after the shift */
   bool partial = window() && (ring_capacity() < state.n_ctx || s->held_from);

@@ -13,12 +13,28 @@ EXPORT(mlr_logits) double mlr_logits(uint32_t row) {
   return address_of(logits_row(row));
 }
 
-/* Append the first `n` tokens, each to its sequence, and compute the logits after the wanted ones.
- * Positions follow from the sequences: two tokens of one sequence come one after the other. */
-EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
-  if (!state.ready) return ERROR_STATE;
-  if (n < 1 || n > state.batch) return ERROR_ARGUMENT;
-  uint32_t next[MAX_SEQUENCES], n_outputs = 0;
+/* The tokens of whole texts, one text after the other, numbered from 0 on. */
+static int32_t take_texts(uint32_t n) {
+  state.n_texts = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t text = state.token_sequences[i];
+    if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
+    if (text == state.n_texts)
+      state.texts[state.n_texts++] = (Run){i, 0};
+    else if (text + 1 != state.n_texts)
+      return ERROR_ARGUMENT;
+    uint32_t position = state.texts[text].count++;
+    if (position >= state.n_ctx) return ERROR_CONTEXT;
+    state.pass[i] = (BatchToken){state.tokens[i], text, position};
+  }
+  state.n_outputs = 0;
+  return OK;
+}
+
+/* Tokens for the ends of sequences; `next` becomes where each sequence then is. Positions follow:
+ * two tokens of one sequence come one after the other. */
+static int32_t take_tokens(uint32_t n, uint32_t *next) {
+  uint32_t n_outputs = 0;
   for (uint32_t i = 0; i < state.n_sequences; i++) next[i] = state.sequences[i].position;
   for (uint32_t i = 0; i < n; i++) {
     uint32_t sequence = state.token_sequences[i];
@@ -35,11 +51,23 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
     const BatchToken *token = &state.pass[i];
     state.sequences[token->sequence].history[token->position] = token->id;
   }
-  state.n_tokens = n;
   state.n_outputs = n_outputs;
-  plan_attention();
-  int32_t error = run_forward();
+  return OK;
+}
+
+/* Evaluate the first `n` tokens: a decoder appends each to its sequence and computes the logits
+ * after the wanted ones; an encoder takes whole texts. */
+EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
+  if (!state.ready) return ERROR_STATE;
+  if (n < 1 || n > state.batch) return ERROR_ARGUMENT;
+  bool causal = weights.config.causal;
+  uint32_t next[MAX_SEQUENCES];
+  int32_t error = causal ? take_tokens(n, next) : take_texts(n);
   if (error) return error;
-  for (uint32_t i = 0; i < state.n_sequences; i++) advance(i, next[i]);
+  state.n_tokens = n;
+  plan_attention();
+  error = run_forward();
+  if (error) return error;
+  for (uint32_t i = 0; causal && i < state.n_sequences; i++) advance(i, next[i]);
   return OK;
 }

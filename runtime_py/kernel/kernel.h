@@ -219,6 +219,9 @@ typedef struct {
   float *inverse_frequency; /* (2 global/local, rope_dim / 2) */
   Run *runs;         /* (batch) the pass as attention divides it */
   uint32_t n_runs, heads_per_task;
+  Run *texts;        /* (batch) of an encoder's pass */
+  uint32_t n_texts;
+  float *slopes;     /* (n_heads) of ALiBi; 0: none */
   float *scores;     /* (n_threads, ROWS, BLOCK) of attention */
   float *cells;      /* (n_threads, CELLS, head_dim) keys or values as floats */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
@@ -289,8 +292,9 @@ void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, 
                 uint32_t count, uint32_t kv_head, float *out);
 void advance(uint32_t sequence, uint32_t position);
 INLINE bool is_ring(const LayerCache *cache) { return cache->capacity < state.n_ctx; }
-/* Where a position lies in a layer's keys and values. */
+/* Where a position lies in a layer's keys and values; an encoder's texts lie one after the other. */
 INLINE uint64_t cell_of(const LayerCache *cache, uint32_t sequence, uint32_t position) {
+  if (!weights.config.causal) return state.texts[sequence].first + position;
   uint32_t start = is_ring(cache) ? state.sequences[sequence].ring_start : 0;
   return (uint64_t)sequence * cache->capacity + (position + start) % cache->capacity;
 }
@@ -309,6 +313,7 @@ SlotRule slot_rule(Slot slot);
 
 /* attention.c */
 void place_attention(void);
+void prepare_attention(void);
 void plan_attention(void);
 uint32_t attention_tasks(void);
 void attention_task(uint32_t layer, uint32_t task, uint32_t thread);

@@ -205,7 +205,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   state.n_ctx = n_ctx;
   state.n_threads = n_threads;
   state.n_sequences = n_sequences;
-  state.batch = BATCH;
+  state.batch = weights.config.causal || n_ctx < BATCH ? BATCH : n_ctx; /* a text is never divided */
   state.max_outputs = min_u32(n_sequences > MAX_OUTPUTS ? n_sequences : MAX_OUTPUTS, state.batch);
   state.cache_in_8_bits = flags & 1;
   state.model_hash = hash(staging, bytes);
@@ -275,6 +275,7 @@ EXPORT(mlr_ready) int32_t mlr_ready(void) {
   if (!state.total_bytes || state.ready) return ERROR_STATE;
   if (weights.n_feeding != weights.n_tensors) return ERROR_INCOMPLETE;
   rope_frequencies();
+  prepare_attention();
   state.ready = true;
   return OK;
 }

@@ -82,14 +82,14 @@ static uint64_t saved_bytes(uint32_t sequence, Saved header) {
 
 /* How many bytes the saved form of a sequence has. */
 EXPORT(mlr_sequence_bytes) double mlr_sequence_bytes(uint32_t sequence) {
-  if (!state.ready) return ERROR_STATE;
+  if (!state.ready || !weights.config.causal) return ERROR_STATE;
   if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
   return (double)saved_bytes(sequence, header_of(sequence));
 }
 
 /* Put `n` bytes of the saved form, from `offset` on, into the staging buffer. */
 EXPORT(mlr_save) int32_t mlr_save(uint32_t sequence, double offset, uint32_t n) {
-  if (!state.ready) return ERROR_STATE;
+  if (!state.ready || !weights.config.causal) return ERROR_STATE;
   if (sequence >= state.n_sequences || n > STAGING_BYTES || !(offset >= 0.0 && offset < 0x1p52))
     return ERROR_ARGUMENT;
   Saved header = header_of(sequence);
@@ -108,7 +108,7 @@ static bool header_is_right(const Saved *h) {
  * order, the first with the whole header; the sequence is empty until the last byte has come. */
 EXPORT(mlr_restore) int32_t mlr_restore(uint32_t sequence, double offset, uint32_t n) {
   static Saved headers[MAX_SEQUENCES];
-  if (!state.ready) return ERROR_STATE;
+  if (!state.ready || !weights.config.causal) return ERROR_STATE;
   if (sequence >= state.n_sequences || n < 1 || n > STAGING_BYTES) return ERROR_ARGUMENT;
   Sequence *s = &state.sequences[sequence];
   Saved *header = &headers[sequence];
