@@ -219,8 +219,8 @@ class Engine(Protocol):
     def restore(self, data: bytes, sequence: int = 0) -> None:
         """Make a sequence what `save` gave.
 
-        Raises `RequestError` for bytes that are damaged or of another model or setting; then the
-        sequence is empty.
+        Raises `RequestError` for bytes that are not whole or of another model or setting; then
+        the sequence is empty.
         """
         ...
 

@@ -245,7 +245,7 @@ class KernelEngine:
             instance.write(self._staging, part)
             self._call("mlr_restore", sequence, float(start), len(part))
         self._positions[sequence] = self._call("mlr_position", sequence)
-        if not data or self._call("mlr_sequence_bytes", sequence) != len(data):
+        if not self._positions[sequence]:
             self.truncate(0, sequence)
             raise RequestError(f"a saved sequence is not whole: {len(data)} bytes of it came")
 
