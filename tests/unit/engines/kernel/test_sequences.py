@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlr.engines.base import Sampling, Step, Wanted
 from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.instance import CacheType
 from mlr.errors import ContextLengthError, EngineError, RequestError
 from tests.support.kernels import last_logits, open_kernel
 from tests.support.tiny_models import tiny_gguf
@@ -48,7 +49,7 @@ def pair(
 ) -> Iterator[Pair]:
     name = request.param.split()[0]
     path = tiny_gguf(tmp_path_factory.mktemp("models") / "m.gguf", architecture=name)
-    kv_type = "q8" if "q8" in request.param else "f16"
+    kv_type: CacheType = "q8" if "q8" in request.param else "f16"
     threads = 2 if "threads" in request.param else 1
     with (
         open_kernel(
@@ -255,7 +256,7 @@ def test_another_model_or_cache_type_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
-def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type: str) -> None:
+def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type: CacheType) -> None:
     """In one layer a token's key and value depend on the token and its position alone, so a
     shifted sequence must be what the tokens left give, but for keys being rounded twice: to
     f16 (2^-12 of a key) or to 8 bits (0.5% of it, 2% in the worst case), which moves logits by
@@ -263,8 +264,7 @@ def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type:
     left where they were would move them by more than their deviation.
     """
     path = tiny_gguf(tmp_path / "m.gguf", architecture=architecture, quantization="F32", n_layers=1)
-    assert kv_type in ("f16", "q8")
-    with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:  # type: ignore[arg-type]
+    with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:
         left = TOKENS[:4] + TOKENS[60:110]
         engine.evaluate(left)
         engine.evaluate([9])
@@ -308,9 +308,8 @@ def test_eight_bits_take_half_the_memory_and_cost_little(tmp_path: Path) -> None
     """
     path = tiny_gguf(tmp_path / "m.gguf", architecture="llama", quantization="F32")
 
-    def run(kv_type: str) -> tuple[NDArray[np.float32], int]:
-        assert kv_type in ("f16", "q8")
-        with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:  # type: ignore[arg-type]
+    def run(kv_type: CacheType) -> tuple[NDArray[np.float32], int]:
+        with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:
             engine.evaluate(TOKENS)
             return last_logits(engine), engine.memory.kv_cache
 
