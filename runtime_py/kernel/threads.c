@@ -2,6 +2,8 @@
 #include "kernel.h"
 
 #define SPINS 20000
+#define SLICE_NS 100000000 /* 0.1 s */
+#define PATIENCE 100       /* slices without any progress before a thread is taken for dead */
 
 __asm__(".globaltype __stack_pointer, i32\n");
 
@@ -12,17 +14,45 @@ static _Atomic uint32_t tasks;      /* taken so far in this phase */
 static _Atomic uint32_t job;        /* changes when there is work for the workers */
 static _Atomic uint32_t closing, aborted;
 
-/* A function of its own: the baseline code of V8 11 (Node 20) loses values that its caller has in
- * registers, and then a barrier is passed too early. */
-static __attribute__((noinline)) void sleep_at(_Atomic uint32_t *word, uint32_t value) {
-  __builtin_wasm_memory_atomic_wait32((int *)word, (int)value, -1);
+/* True when the time is over. A function of its own: the baseline code of V8 11 (Node 20) loses
+ * values that its caller has in registers, and then a barrier is passed too early. */
+static __attribute__((noinline)) bool sleep_at(_Atomic uint32_t *word, uint32_t value, int64_t ns) {
+  return __builtin_wasm_memory_atomic_wait32((int *)word, (int)value, ns) == 2;
 }
 
-static void wait_while(_Atomic uint32_t *word, uint32_t value) {
+static bool spin_while(_Atomic uint32_t *word, uint32_t value) {
   for (uint32_t i = 0; i < SPINS; i++)
-    if (*word != value) return;
+    if (*word != value) return false;
+  return true;
+}
+
+static void wake_all(_Atomic uint32_t *flag) {
+  *flag = 1;
+  __builtin_wasm_memory_atomic_notify((int *)&generation, MAX_THREADS);
+  __builtin_wasm_memory_atomic_notify((int *)&job, MAX_THREADS);
+}
+
+static void wait_for_job(uint32_t seen) {
+  if (!spin_while(&job, seen)) return;
   sleepers++;
-  while (*word == value && !aborted && !closing) sleep_at(word, value);
+  while (job == seen && !aborted && !closing)
+    sleep_at(&job, seen, -1);
+  sleepers--;
+}
+
+/* A browser may end a worker without a word, and then no barrier would ever open. A tab that was
+ * frozen for an hour has lost one slice of patience: its threads are frozen together. */
+static void wait_for_others(uint32_t now) {
+  if (!spin_while(&generation, now)) return;
+  sleepers++;
+  uint32_t seen = tasks + arrived, patience = PATIENCE;
+  while (generation == now && !aborted && !closing) {
+    bool late = sleep_at(&generation, now, SLICE_NS);
+    bool moved = tasks + arrived != seen;
+    seen = tasks + arrived;
+    if (moved) patience = PATIENCE;
+    if (late && !moved && --patience == 0) wake_all(&aborted);
+  }
   sleepers--;
 }
 
@@ -45,7 +75,7 @@ bool barrier(void) {
     tasks = 0;
     change(&generation);
   } else {
-    wait_while(&generation, now);
+    wait_for_others(now);
   }
   return !aborted;
 }
@@ -68,7 +98,7 @@ int32_t run_forward(void) {
 static __attribute__((noinline)) int32_t worker_loop(uint32_t thread) {
   uint32_t seen = 0;
   for (;;) {
-    wait_while(&job, seen);
+    wait_for_job(seen);
     if (closing) return OK;
     if (aborted) return ERROR_ABORTED;
     seen++;
@@ -83,12 +113,6 @@ EXPORT(mlr_worker) int32_t mlr_worker(uint32_t thread) {
   uint8_t *stack = state.stacks + (uint64_t)thread * STACK_BYTES; /* the end of stack thread - 1 */
   __asm__ volatile("local.get %0\n global.set __stack_pointer" ::"r"(stack));
   return worker_loop(thread);
-}
-
-static void wake_all(_Atomic uint32_t *flag) {
-  *flag = 1;
-  __builtin_wasm_memory_atomic_notify((int *)&generation, MAX_THREADS);
-  __builtin_wasm_memory_atomic_notify((int *)&job, MAX_THREADS);
 }
 
 /* Called on any instance by a host whose thread has failed: the others stop waiting for it. */

@@ -30,8 +30,12 @@ def open_kernel(
     sequences: int = 1,
     kv_type: CacheType = "f16",
     build: str = "relaxed",
+    started: int | None = None,
 ) -> Iterator[KernelEngine]:
-    """The kernel engine under wasmtime with the weights of a GGUF file in it."""
+    """The kernel engine under wasmtime with the weights of a GGUF file in it.
+
+    `started` is how many of the threads there really are, to see what becomes of the others.
+    """
     source = FileSource(path)
     try:
         file = read_gguf(source)
@@ -44,7 +48,7 @@ def open_kernel(
         start, piece = min(tensor.offset for tensor in file.tensors), 1 << 20
         for offset in range(start, source.size, piece):
             kernel.feed(offset, source.read_at(offset, min(piece, source.size - offset)))
-        kernel.start(threads)
+        kernel.start(started or threads)
     finally:
         source.close()
     engine = KernelEngine(kernel, needs, config)

@@ -141,6 +141,14 @@ def test_a_trap_is_an_error_and_the_model_can_be_loaded_again(model: Path, threa
         assert engine.logits().tobytes() == expected
 
 
+def test_a_thread_that_ended_without_a_word_is_an_error(model: Path) -> None:
+    """The kernel waits ten seconds for a sign of life, then gives up."""
+    with open_kernel(model, threads=2, started=1) as engine:
+        for _ in range(2):
+            with pytest.raises(EngineError, match="thread failed; load the model again"):
+                engine.evaluate([1])
+
+
 def test_numbers_that_are_not_finite_are_an_error(model: Path) -> None:
     with open_kernel(model) as engine:
         engine.evaluate([1, 2, 3])

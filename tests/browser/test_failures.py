@@ -1,0 +1,92 @@
+"""What goes wrong in a browser by itself ends in a clear state, and the model loads again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Tab
+from tests.browser.natively import natively
+from tests.browser.site import Site
+
+# A kernel thread that says it is ready and then is not there: browsers end workers like that.
+SILENT = b"onmessage = () => { postMessage({type: 'ready'}); close(); };"
+
+# A browser that has no memory left for a model.
+SCARCE = b"""
+    const Memory = WebAssembly.Memory;
+    WebAssembly.Memory = function (limits) {
+      if (limits.shared && limits.initial > 64) throw new RangeError("could not allocate memory");
+      return new Memory(limits);
+    };
+"""
+
+
+@pytest.fixture
+def opened(site: Site, tab: Tab) -> Tab:
+    """A tab with the playground."""
+    site.texts["/bundles.json"] = b"[]"
+    tab.page.goto(site.url)
+    return tab
+
+
+def test_a_thread_that_ended_without_a_word(opened: Tab, site: Site) -> None:
+    site.texts["/thread.js"] = SILENT
+    failed = opened.run("""
+        const model = await mlr.load("/bundles/tiny/", {threads: 2});
+        try { await model.generate("hello", {maxTokens: 2}); } finally { await model.close(); }
+    """)
+    assert failed["error"] == "EngineError"
+    assert "load the model again" in failed["message"]
+    del site.texts["/thread.js"]
+    opened.page.reload()
+    said = opened.run("""
+        const model = await mlr.load("/bundles/tiny/", {threads: 2});
+        const {tokenIds} = await model.generate("hello", {maxTokens: 2});
+        await model.close();
+        return tokenIds.length;
+    """)
+    assert said == 2
+
+
+@pytest.mark.parametrize("script", ["/thread.js", "/engine.js", "/loader.js"])
+def test_a_worker_whose_script_is_missing(opened: Tab, site: Site, script: str) -> None:
+    site.missing.add(script)
+    failed = opened.run("await mlr.load('/bundles/tiny/', {threads: 2})")
+    assert failed["error"] == "EngineError"
+    assert "could not be loaded" in failed["message"]
+
+
+def test_memory_that_the_browser_refuses(opened: Tab, site: Site, built_page: Path) -> None:
+    engine = (built_page / "engine.js").read_bytes()
+    site.texts["/engine.js"] = SCARCE + engine
+    failed = opened.run("await mlr.load('/bundles/tiny/', {threads: 1})")
+    assert failed["error"] == "CapacityError"
+    assert "close other tabs" in failed["message"]
+    assert site.asked("/shards/") == [], "the memory comes before the download"
+
+
+@pytest.mark.parametrize("how", ["hidden", "frozen"])
+def test_a_tab_that_is_put_away_goes_on(
+    opened: Tab, open_tab: Callable[[], Tab], tiny_bundle: Path, how: str
+) -> None:
+    opened.run("globalThis.model = await mlr.load('/bundles/tiny/', {threads: 2})")
+    opened.run("""
+        globalThis.said = model.generate("hello", {maxTokens: 400});
+    """)
+    if how == "hidden":
+        other = open_tab()
+        other.page.goto("about:blank")
+        other.page.bring_to_front()
+    else:
+        session = opened.page.context.new_cdp_session(opened.page)
+        session.send("Page.setWebLifecycleState", {"state": "frozen"})
+        time.sleep(1)
+        session.send("Page.setWebLifecycleState", {"state": "active"})
+    said = opened.run("return (await said).tokenIds")
+    opened.run("await model.close()")
+    expected = natively(tiny_bundle, lambda model: model.generate("hello", max_tokens=400))
+    assert said == expected.token_ids
