@@ -6,11 +6,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from mlr.engines.base import Engine, Sampling
 from mlr.errors import ContextLengthError, RequestError
+from mlr.grammar.constraint import Constraint
 from mlr.hosts.base import Host
 from mlr.tokenizer import Tokenizer
 
@@ -18,15 +20,23 @@ __all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream"]
 
 PREFILL_STEP = 64  # tokens evaluated between two chances to stop
 MAX_STOP_SEQUENCES = 16
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """One generated token. `text` may be empty while a character is incomplete or while the
-    text so far could be the start of a stop sequence."""
+    text so far could be the start of a stop sequence.
+
+    Where log probabilities are asked for, `logprob` is the token's and `top_logprobs` has the
+    likeliest tokens with theirs: of the model itself, before penalties, temperature and grammar.
+    An end token has none.
+    """
 
     id: int
     text: str
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +51,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A finished generation. `finish_reason` is `stop` (an end token or a stop sequence) or
-    `length` (`max_tokens`, or the context is full)."""
+    """A finished generation. `finish_reason` is `stop` (an end token, a stop sequence, or the end
+    of the response format) or `length` (`max_tokens`, or the context is full). `tokens` are those
+    that the stream gave."""
 
     text: str
     token_ids: list[int]
@@ -50,6 +61,7 @@ class Completion:
     finish_reason: str
     stop_sequence: str | None
     timings: Timings
+    tokens: list[Token] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,8 @@ class GenerationOptions:
     max_tokens: int
     stop: tuple[str, ...]
     sampling: Sampling
+    logprobs: int | None
+    response_format: Any
 
     @classmethod
     def create(
@@ -72,9 +86,13 @@ class GenerationOptions:
         min_p: float = 0.0,
         repeat_penalty: float = 1.0,
         repeat_last_n: int = 64,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
         seed: int | None = None,
+        logprobs: int | None = None,
+        response_format: Any = None,
     ) -> GenerationOptions:
-        """Check the options; `seed` None draws one."""
+        """Check the options; `seed` None draws one. `response_format` is for a `Constrainer`."""
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise RequestError(
                 f"max_tokens must be a whole number of at least 1, got {max_tokens!r}"
@@ -84,6 +102,14 @@ class GenerationOptions:
             raise RequestError(
                 f"stop must be at most {MAX_STOP_SEQUENCES} strings, none of them empty"
             )
+        if logprobs is not None and (
+            isinstance(logprobs, bool)
+            or not isinstance(logprobs, int)
+            or not 0 <= logprobs <= MAX_LOGPROBS
+        ):
+            raise RequestError(
+                f"logprobs must be a whole number from 0 to {MAX_LOGPROBS}, got {logprobs!r}"
+            )
         sampling = Sampling(
             temperature=temperature,
             top_k=top_k,
@@ -91,9 +117,11 @@ class GenerationOptions:
             min_p=min_p,
             repeat_penalty=repeat_penalty,
             repeat_last_n=repeat_last_n,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
             seed=secrets.randbits(64) if seed is None else seed,
         )
-        return cls(max_tokens, stop, sampling)
+        return cls(max_tokens, stop, sampling, logprobs, response_format)
 
 
 class StopMatcher:
@@ -148,6 +176,7 @@ class TokenStream:
         lock: asyncio.Lock,
         prompt_ids: list[int],
         options: GenerationOptions,
+        constraint: Constraint | None,
         load_ms: float,
         notify: Callable[[Token | Completion], None],
     ) -> None:
@@ -160,7 +189,7 @@ class TokenStream:
             )
         self._engine, self._tokenizer, self._host, self._lock = engine, tokenizer, host, lock
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
-        self._notify = notify
+        self._constraint, self._notify = constraint, notify
         self.completion: Completion | None = None
         self._tokens = self._generate()
 
@@ -192,21 +221,21 @@ class TokenStream:
             clock.prompt_done()
             decoder, matcher = self._tokenizer.stream(), StopMatcher(self._options.stop)
             ids: list[int] = []
-            text: list[str] = []
-            reason, last = "length", False
+            given: list[Token] = []
+            last = self._complete()
+            reason = "stop" if last else "length"
             while not last:
-                if ids:
-                    next_id = await self._host.run(self._step, ids[-1])
-                else:
-                    next_id = await self._host.run(self._engine.sample)
+                step = self._next if ids else self._choose
+                chosen = await self._host.run(step, *ids[-1:])
                 clock.token_done()
-                ended = next_id in self._tokenizer.end_ids
+                ended = chosen.id in self._tokenizer.end_ids
                 if ended:
                     piece = decoder.flush()
                 else:
-                    ids.append(next_id)
-                    piece = decoder.push(next_id)
-                last = ended or len(ids) >= self._options.max_tokens or self._full()
+                    ids.append(chosen.id)
+                    piece = decoder.push(chosen.id)
+                stopped = ended or self._complete()
+                last = stopped or len(ids) >= self._options.max_tokens or self._full()
                 if last and not ended:
                     piece += decoder.flush()
                 piece = matcher.push(piece)
@@ -214,27 +243,29 @@ class TokenStream:
                     last = True
                 elif last:
                     piece += matcher.flush()
-                if ended or matcher.found is not None:
+                if stopped or matcher.found is not None:
                     reason = "stop"
-                text.append(piece)
                 # an end token is given out only when it brings text that was held back
                 if piece or not ended:
-                    token = Token(next_id, piece)
+                    token = Token(chosen.id, piece, chosen.logprob, chosen.top)
+                    given.append(token)
                     self._notify(token)
                     yield token
             self.completion = Completion(
-                "".join(text),
+                "".join(token.text for token in given),
                 ids,
                 self._prompt_ids,
                 reason,
                 matcher.found,
                 clock.timings(self._load_ms, len(self._prompt_ids)),
+                given,
             )
             self._notify(self.completion)
 
     async def _prefill(self) -> None:
         self._engine.truncate(0)
         self._engine.configure(self._options.sampling)
+        self._engine.set_mask(None)
         for start in range(0, len(self._prompt_ids), PREFILL_STEP):
             await self._host.run(self._evaluate_part, start)
 
@@ -246,9 +277,37 @@ class TokenStream:
     def _full(self) -> bool:
         return self._engine.position() >= self._engine.context_length
 
-    def _step(self, token: int) -> int:
+    def _complete(self) -> bool:
+        return self._constraint is not None and self._constraint.finished
+
+    def _next(self, token: int) -> _Chosen:
         self._engine.evaluate([token])
-        return self._engine.sample()
+        return self._choose()
+
+    def _choose(self) -> _Chosen:
+        """A token for the last logits, which the constraint then goes on with."""
+        if self._constraint is not None:
+            self._engine.set_mask(self._constraint.mask())
+        token = self._engine.sample()
+        if token in self._tokenizer.end_ids:
+            return _Chosen(token)
+        if self._constraint is not None:
+            self._constraint.advance(token)
+        wanted = self._options.logprobs
+        if wanted is None:
+            return _Chosen(token)
+        top = tuple(self._engine.top(wanted)) if wanted else ()
+        logprob = dict(top).get(token)
+        return _Chosen(token, self._engine.logprob(token) if logprob is None else logprob, top)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What one step gave."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class _Clock:

@@ -16,6 +16,7 @@ from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
 from mlr.errors import RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
+from mlr.grammar.constraint import Constrainer
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
 from mlr.tokenizer import Tokenizer, load_tokenizer
 
@@ -95,6 +96,7 @@ class Model:
         self.engine = engine
         self._host = host
         self._lock = asyncio.Lock()
+        self._constrainer = Constrainer(tokenizer, engine.vocabulary_size)
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Token ids of a text, with the model's own begin token unless `add_special` is False."""
@@ -109,14 +111,18 @@ class Model:
 
         `prompt` is a text (the model's begin token is added) or token ids (taken as they are).
         Options and defaults: max_tokens 128, stop (), temperature 0 (greedy), top_k 0, top_p 1,
-        min_p 0, repeat_penalty 1, repeat_last_n 64, seed None (drawn). See `TokenStream`.
-        Raises `RequestError` for an option out of range or unknown and `ContextLengthError` for
+        min_p 0, repeat_penalty 1, repeat_last_n 64, frequency_penalty 0, presence_penalty 0, seed
+        None (drawn), logprobs None (else how many of the likeliest tokens are wanted beside each
+        token, 0 to 20), response_format None (else what `Constrainer.start` takes). See
+        `TokenStream`. Raises `RequestError` for an option out of range or unknown, its form
+        `GrammarError` for a schema or grammar that is not supported, and `ContextLengthError` for
         a prompt longer than the context.
         """
         try:
             checked = GenerationOptions.create(**options)
         except TypeError as error:
             raise RequestError(f"unknown generation option: {error}") from None
+        constraint = self._constrainer.start(checked.response_format)
         ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         return TokenStream(
             self.engine,
@@ -125,9 +131,17 @@ class Model:
             self._lock,
             ids,
             checked,
+            constraint,
             self.info.load_ms,
             self._notify,
         )
+
+    def check_format(self, response_format: Any) -> None:
+        """Raise what `stream` would raise for a response format.
+
+        It takes a while for a large schema, and `stream` is quick after it.
+        """
+        self._constrainer.start(response_format)
 
     def _notify(self, event: Event) -> None:
         if self._on_event is not None:

@@ -149,6 +149,16 @@ def _completion(completion: Completion) -> dict[str, Any]:
         "promptTokenIds": completion.prompt_token_ids,
         "finishReason": completion.finish_reason,
         "stopSequence": completion.stop_sequence,
+        "tokens": [
+            {
+                "id": token.id,
+                "text": token.text,
+                "logprob": token.logprob,
+                "topLogprobs": [{"id": id, "logprob": value} for id, value in token.top_logprobs],
+            }
+            for token in completion.tokens
+            if token.logprob is not None
+        ],
         "timings": {
             "firstTokenMs": timings.first_token_ms,
             "promptTokensPerSecond": timings.prompt_tokens_per_s,
