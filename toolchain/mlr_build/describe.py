@@ -112,7 +112,12 @@ def describe_bundle(manifest: Manifest) -> dict[str, Any]:
 
 
 def kv_cache_bytes(config: ModelConfig, context_length: int) -> int:
-    """Bytes of an f16 KV cache; layers with a sliding window keep no more than the window."""
+    """Bytes of an f16 KV cache; layers with a sliding window keep no more than the window.
+
+    An encoder keeps nothing between its texts.
+    """
+    if not config.causal:
+        return 0
     per_token = 2 * config.n_kv_heads * config.head_dim * _KV_ELEMENT_BYTES
     total = 0
     for layer in range(config.n_layers):

@@ -51,6 +51,9 @@ def attention(
     q, k, v = _projections(c, weights, layer, x)
     if c.rotates(layer):
         cos, sin = rotation(c, weights, layer, positions, context_length)
+        if not c.slides(layer):
+            factor = x.dtype.type(c.rope_attention_factor)
+            cos, sin = cos * factor, sin * factor
         q, k = rotate(c, q, cos, sin), rotate(c, k, cos, sin)
     cache.keys[layer, positions], cache.values[layer, positions] = k, v
     end = positions[-1] + 1

@@ -14,6 +14,7 @@ from mlr.engines.reference.dequantize import dequantize
 from mlr.engines.reference.forward import Transformer
 from mlr.engines.reference.operations import Weights
 from mlr.engines.reference.sampling import Sampler, log_probabilities
+from mlr.engines.reference.state import SequenceState
 from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
 from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.model_config import ModelConfig
@@ -24,24 +25,22 @@ CHUNK = 256  # tokens in one pass: bounds the attention scores held at once
 
 
 class ReferenceEngine:
-    """One sequence, evaluated with NumPy. Implements `mlr.engines.base.Engine`."""
+    """Sequences evaluated one after the other. Implements `mlr.engines.base.Engine`."""
 
     name = "reference"
     threads = 1  # NumPy's own threads apart
-    sequences = 1
     batch = CHUNK
     outputs = CHUNK
 
-    def __init__(self, config: ModelConfig, model: Transformer, cache: Cache, weights: int) -> None:
+    def __init__(
+        self, config: ModelConfig, model: Transformer, states: list[SequenceState], weights: int
+    ) -> None:
         """Take what `from_tensors` built; `weights` is their size in bytes."""
         self._config = config
         self._model = model
-        self._cache = cache
+        self._states = states
         self._weight_bytes = weights
-        self._tokens: list[int] = []  # those in the cache
         self._logits: NDArray[Any] | None = None  # of the last pass, (rows, n_vocab)
-        self._sampler = Sampler(Sampling())
-        self._mask: NDArray[np.bool_] | None = None  # (n_vocab,)
 
     @classmethod
     def from_tensors(
@@ -51,6 +50,7 @@ class ReferenceEngine:
         context_length: int,
         dtype: str = "float32",
         *,
+        sequences: int = 1,
         kernel_rounding: bool = False,
     ) -> ReferenceEngine:
         """An engine on `tensors`: GGUF name to (type, shape as rows and columns, bytes).
@@ -82,11 +82,12 @@ class ReferenceEngine:
                 )
             weights[expected.name] = dequantize(type_name, data, shape, dtype)
         types = {name: tensors[name][0] for name in weights}
-        cache = Cache(config, context_length, "float16" if kernel_rounding else dtype)
+        kept = "float16" if kernel_rounding else dtype
+        states = [SequenceState(config, context_length, kept) for _ in range(sequences)]
         model = Transformer(
             config, Weights(config, weights, types, kernel_rounding), context_length
         )
-        return cls(config, model, cache, sum(array.nbytes for array in weights.values()))
+        return cls(config, model, states, sum(array.nbytes for array in weights.values()))
 
     @property
     def detail(self) -> str:
@@ -100,13 +101,24 @@ class ReferenceEngine:
 
     @property
     def context_length(self) -> int:
-        """How many tokens the cache holds."""
-        return self._cache.context_length
+        """How many tokens the cache holds of each sequence."""
+        return self._states[0].cache.context_length
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        return len(self._states)
 
     def position(self, sequence: int = 0) -> int:
-        """How many tokens are in the cache."""
-        _only(sequence)
-        return self._cache.position
+        """How many tokens of a sequence are in the cache."""
+        return self._state(sequence).cache.position
+
+    def _state(self, sequence: int) -> SequenceState:
+        if not 0 <= sequence < len(self._states):
+            raise RequestError(
+                f"there is no sequence {sequence}: the model was loaded with {len(self._states)}"
+            )
+        return self._states[sequence]
 
     @property
     def memory(self) -> MemoryReport:
@@ -115,7 +127,7 @@ class ReferenceEngine:
         scores = c.n_heads * CHUNK * self.context_length
         return MemoryReport(
             weights=self._weight_bytes,
-            kv_cache=self._cache.nbytes,
+            kv_cache=sum(state.cache.nbytes for state in self._states),
             scratch=size * (3 * scores + CHUNK * 3 * c.n_ff + c.n_vocab),
         )
 
@@ -127,30 +139,31 @@ class ReferenceEngine:
         """Append the tokens of all `steps`."""
         rows = []
         for step in steps:
-            _only(step.sequence)
+            self._check(step.tokens, self.context_length - self.position(step.sequence))
+        for step in steps:
             if not len(step.tokens):
                 continue
-            hidden = self._append(step.tokens)
+            hidden = self._append(step.tokens, self._state(step.sequence))
             if step.wanted != "none":
                 rows.append(self._model.logits(hidden if step.wanted == "all" else hidden[-1:]))
         self._logits = np.concatenate(rows) if rows else None
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
-        """Append `tokens`; the logits after each, (tokens, n_vocab), in the engine's dtype."""
+        """Append `tokens` to sequence 0; the logits after each, (tokens, n_vocab)."""
         if not len(tokens):
             return np.empty((0, self._config.n_vocab), self._model.dtype)
-        logits = self._model.logits(self._append(tokens))
+        logits = self._model.logits(self._append(tokens, self._state(0)))
         self._logits = logits[-1:]
         return logits
 
-    def _append(self, tokens: Sequence[int]) -> NDArray[Any]:
+    def _append(self, tokens: Sequence[int], state: SequenceState) -> NDArray[Any]:
         """Check `tokens` and evaluate them; the hidden states, (tokens, n_embd)."""
         if not self._config.causal:
             raise RequestError("this model is an encoder: it gives embeddings and no text")
-        self._check(tokens, self.context_length - self.position())
-        self._tokens += tokens
+        self._check(tokens, self.context_length - state.cache.position)
+        state.tokens += tokens
         chunks = [tokens[i : i + CHUNK] for i in range(0, len(tokens), CHUNK)]
-        return np.concatenate([self._model.hidden(chunk, self._cache) for chunk in chunks])
+        return np.concatenate([self._model.hidden(chunk, state.cache) for chunk in chunks])
 
     def _check(self, tokens: Sequence[int], room: int) -> None:
         """Refuse ids outside the vocabulary, and more tokens than there is room for."""
@@ -178,17 +191,15 @@ class ReferenceEngine:
 
     def configure(self, sampling: Sampling, sequence: int = 0) -> None:
         """Set how `sample` chooses, and seed its random numbers."""
-        _only(sequence)
-        self._sampler = Sampler(sampling)
+        self._state(sequence).sampler = Sampler(sampling)
 
     def set_mask(self, mask: bytes | None, sequence: int = 0) -> None:
         """Let `sample` choose among the tokens of a mask only; None lifts it."""
-        _only(sequence)
-        size = self._config.n_vocab
+        state, size = self._state(sequence), self._config.n_vocab
         if mask is not None and len(mask) != 4 * -(-size // 32):
             raise RequestError(f"a mask of {len(mask)} bytes for {size} tokens")
         bits = None if mask is None else np.frombuffer(mask, np.uint8)
-        self._mask = None if bits is None else np.unpackbits(bits, bitorder="little")[:size] != 0
+        state.mask = None if bits is None else np.unpackbits(bits, bitorder="little")[:size] != 0
 
     def top(self, k: int, row: int = 0) -> list[tuple[int, float]]:
         """The `k` likeliest tokens of a row of the last logits, with their log probabilities."""
@@ -202,25 +213,24 @@ class ReferenceEngine:
 
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token from a row of the last logits. Does not append it."""
-        _only(sequence)
-        return self._sampler.choose(self._last_logits(row), self._tokens, self._mask)
+        state = self._state(sequence)
+        return state.sampler.choose(self._last_logits(row), state.tokens, state.mask)
 
     def fork(self, source: int, target: int, position: int) -> None:
-        """There is one sequence only: this forgets the tokens from `position` on."""
-        _only(source)
-        self.truncate(position, target)
+        """Make sequence `target` the first `position` tokens of `source`."""
+        self._state(target).copy(self._state(source), position)
 
     def shift(self, keep: int, discard: int, sequence: int = 0) -> None:
-        """Not possible here."""
-        raise EngineError("the reference engine does not shift its context")
+        """Drop the tokens from `keep` to `keep + discard` and move those after them down."""
+        self._state(sequence).shift(self._model, keep, discard)
 
     def save(self, sequence: int = 0) -> bytes:
-        """Not possible here."""
-        raise EngineError("the reference engine does not save sequences")
+        """A sequence as bytes that `restore` takes."""
+        return self._state(sequence).save()
 
     def restore(self, data: bytes, sequence: int = 0) -> None:
-        """Not possible here."""
-        raise EngineError("the reference engine does not restore sequences")
+        """Make a sequence what `save` gave; raises `RequestError` for anything else."""
+        self._state(sequence).restore(data)
 
     def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
         """The embedding of each text, pooled and normalized as the model's own files say."""
@@ -235,33 +245,24 @@ class ReferenceEngine:
             raise RequestError("this model gives no embeddings")
         if not len(tokens):
             raise RequestError("an empty text has no embedding")
-        cache = Cache(self._config, len(tokens), self._cache.keys.dtype)
+        cache = Cache(self._config, len(tokens), self._state(0).cache.keys.dtype)
         self._check(tokens, self.context_length)
         return self._model.pooled(self._model.hidden(tokens, cache))
 
     def truncate(self, position: int, sequence: int = 0) -> None:
-        """Forget every token from `position` on (0 forgets all)."""
-        _only(sequence)
-        if not 0 <= position <= self.position():
-            raise RequestError(f"cannot truncate to {position}: {self.position()} are evaluated")
-        if position < self.position():
-            self._cache.position = position
-            del self._tokens[position:]
+        """Forget every token of a sequence from `position` on (0 forgets all)."""
+        if position != self.position(sequence):
             self._logits = None
+        self._state(sequence).truncate(position)
 
     def close(self) -> None:
         """Free everything. Safe to call twice."""
         self._logits = None
         self.__dict__.pop("_model", None)
-        self.__dict__.pop("_cache", None)
+        self.__dict__.pop("_states", None)
 
     def __getattr__(self, name: str) -> Any:
         """Reached only for what `close` has taken away."""
-        if name in ("_model", "_cache"):
+        if name in ("_model", "_states"):
             raise EngineError("the model is closed; load it again")
         raise AttributeError(name)
-
-
-def _only(sequence: int) -> None:
-    if sequence != 0:
-        raise RequestError(f"the reference engine has one sequence only, not one number {sequence}")

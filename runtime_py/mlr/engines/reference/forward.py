@@ -9,6 +9,7 @@ import numpy as np
 from mlr.engines.reference.attention import Cache, attention
 from mlr.engines.reference.feed_forward import feed_forward
 from mlr.engines.reference.operations import Array, Weights, softcap
+from mlr.engines.reference.positions import rotate, rotation
 from mlr.formats.model_config import ModelConfig
 
 __all__ = ["Transformer"]
@@ -78,6 +79,14 @@ class Transformer:
         c, tied = self._config, "output.weight" not in self._weights
         logits = self._weights.linear(hidden, "token_embd" if tied else "output")
         return softcap(logits * self.dtype.type(c.logit_scale), c.final_softcap)
+
+    def turned(self, layer: int, keys: Array, distance: int) -> Array:
+        """Keys (tokens, n_kv_heads, head_dim) as they would be `distance` positions later."""
+        c, w = self._config, self._weights
+        if not c.rotates(layer):
+            return keys.copy()
+        cos, sin = rotation(c, w, layer, np.array([distance]), self._context_length)
+        return rotate(c, keys.astype(self.dtype), cos, sin)
 
     def pooled(self, hidden: Array) -> Array:
         """One vector for a whole text: its hidden states (tokens, n_embd) to (n_embd,).

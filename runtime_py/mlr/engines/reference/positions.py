@@ -26,20 +26,16 @@ def rotation(
     `context_length` decides between LongRoPE's two sets of factors, once for all tokens: keys
     that were rotated by one set cannot be compared with queries rotated by the other.
     """
-    c, factor = config, 1.0
+    c = config
     # In float64 whatever the dtype: angles grow with the position, and so do their errors.
-    if c.slides(layer):
-        frequencies = _frequencies(c, c.rope_theta_local)
-    else:
-        frequencies, factor = _scaled_frequencies(c), c.rope_attention_factor
-        if c.rope_scaling == "longrope":
-            longer = context_length > c.rope_original_context
-            frequencies /= weights[f"rope_factors_{'long' if longer else 'short'}.weight"]
+    frequencies = _frequencies(c, c.rope_theta_local) if c.slides(layer) else _scaled_frequencies(c)
+    if c.rope_scaling == "longrope" and not c.slides(layer):
+        longer = context_length > c.rope_original_context
+        frequencies /= weights[f"rope_factors_{'long' if longer else 'short'}.weight"]
     if "rope_freqs.weight" in weights:
         frequencies = frequencies / weights["rope_freqs.weight"]
     angles = positions[:, None, None] * frequencies
-    cos, sin = factor * np.cos(angles), factor * np.sin(angles)
-    return cos.astype(weights.dtype), sin.astype(weights.dtype)
+    return np.cos(angles).astype(weights.dtype), np.sin(angles).astype(weights.dtype)
 
 
 def _frequencies(c: ModelConfig, theta: float) -> NDArray[np.float64]:
