@@ -16,17 +16,21 @@ from mlr.bundle.manifest import (
     Manifest,
     Origin,
     Shard,
+    SpecialToken,
+    SpecialTokens,
     TokenizerEntry,
     Variant,
     parse_manifest,
 )
 from mlr.errors import IntegrityError, RequestError
 from mlr.formats.source import ByteSource
+from mlr.tokenizer import Tokenizer
 from mlr_build import __version__
 from mlr_build.plan import BundlePlan, plan_bundle, tensor_entries
 from mlr_build.progress import Advance, Progress
 from mlr_build.sources import OpenedSource
 from mlr_build.staging import staged_directory
+from mlr_build.tokenizer_json import Inexact, convert, encode
 
 __all__ = ["DEFAULT_SHARD_SIZE", "PackageResult", "check_shard_size", "package"]
 
@@ -43,6 +47,7 @@ class PackageResult:
     path: Path
     manifest: Manifest
     size: int  # bytes of every file together
+    notes: tuple[str, ...]  # what the bundle lacks, and why
 
 
 def check_shard_size(shard_size: int) -> None:
@@ -70,8 +75,10 @@ def package(
     """
     check_shard_size(shard_size)
     plan = plan_bundle(opened, name)
+    tokenizer_json, notes = _tokenizer_json(plan)
     size = opened.source.size
-    needed = size + len(plan.tokenizer) + sum(map(len, plan.files.values())) + (1 << 20)
+    small = [plan.tokenizer, tokenizer_json or b"", *plan.files.values()]
+    needed = size + sum(map(len, small)) + (1 << 20)
     with staged_directory(out, force, needed) as staging:
         (staging / "shards").mkdir()
         chunk_size = math.gcd(shard_size, MAX_CHUNK_BYTES)
@@ -84,12 +91,14 @@ def package(
                 f"{opened.source.name}: the SHA-256 is {sha256}, but its source says "
                 f"{opened.sha256}; get the file again"
             )
-        manifest = _write_small_files(plan, opened, staging, shards, sha256, chunk_size)
+        manifest = _write_small_files(
+            plan, opened, staging, tokenizer_json, shards, sha256, chunk_size
+        )
         data = manifest.encode()
         parse_manifest(data, MANIFEST_NAME)  # what is written is held to what is read
         (staging / MANIFEST_NAME).write_bytes(data)
         total = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-    return PackageResult(out, manifest, total)
+    return PackageResult(out, manifest, total, notes)
 
 
 def write_shards(
@@ -127,6 +136,7 @@ def _write_small_files(
     plan: BundlePlan,
     opened: OpenedSource,
     staging: Path,
+    tokenizer_json: bytes | None,
     shards: tuple[Shard, ...],
     sha256: str,
     chunk_size: int,
@@ -165,4 +175,32 @@ def _write_small_files(
         chat_template=template,
         files=tuple(write(file, data) for file, data in plan.files.items()),
         variants=(variant,),
+        tokenizer_json=write("tokenizer_hf.json", tokenizer_json) if tokenizer_json else None,
+        special_tokens=_special_tokens(plan.reader),
+    )
+
+
+def _tokenizer_json(plan: BundlePlan) -> tuple[bytes | None, tuple[str, ...]]:
+    """The tokenizer as a tokenizer.json, or why there is none."""
+    try:
+        return encode(convert(plan.gguf.metadata, plan.reader)), ()
+    except Inexact as error:
+        return None, (
+            f"No tokenizer.json for JavaScript clients: {error}. Python is not affected.",
+        )
+
+
+def _special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
+    def token(token_id: int | None) -> SpecialToken | None:
+        return None if token_id is None else SpecialToken(token_id, tokenizer.piece(token_id))
+
+    before, after = tokenizer.surroundings()
+    return SpecialTokens(
+        bos=token(tokenizer.bos_id),
+        eos=token(tokenizer.eos_id),
+        unk=token(tokenizer.unk_id),
+        pad=token(tokenizer.pad_id),
+        ends=tuple(sorted(tokenizer.end_ids)),
+        before=tuple(before),
+        after=tuple(after),
     )

@@ -16,7 +16,7 @@ from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.ggml_types import FILE_TYPES, KERNEL_TYPES
 from mlr.formats.gguf import GgufFile, read_gguf
 from mlr.formats.model_config import ModelConfig
-from mlr.tokenizer import load_tokenizer
+from mlr.tokenizer import Tokenizer, load_tokenizer
 from mlr_build.licenses import describe_license, license_paths
 from mlr_build.sources import OpenedSource
 
@@ -37,6 +37,7 @@ class BundlePlan:
     parameters: int
     license: License
     tokenizer: bytes
+    reader: Tokenizer  # made of `tokenizer`
     chat_template: bytes | None
     files: dict[str, bytes]  # licence texts by their path in the bundle
 
@@ -57,7 +58,6 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
         raise gguf.locate(error) from error
     _check_tensors(gguf, config)
     tokenizer = _tokenizer_json(gguf)
-    _check_tokenizer(gguf, config, tokenizer)
     files = license_paths(list(opened.licenses))
     return BundlePlan(
         name=bundle_name(name, gguf.metadata, opened.stem),
@@ -68,6 +68,7 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
         parameters=sum(tensor.elements for tensor in gguf.tensors),
         license=describe_license(gguf.metadata, tuple(files)),
         tokenizer=tokenizer,
+        reader=_read_tokenizer(gguf, config, tokenizer),
         chat_template=_chat_template(gguf),
         files=files,
     )
@@ -162,7 +163,7 @@ def _plain_number(value: Any) -> Any:
     return value
 
 
-def _check_tokenizer(gguf: GgufFile, config: ModelConfig, data: bytes) -> None:
+def _read_tokenizer(gguf: GgufFile, config: ModelConfig, data: bytes) -> Tokenizer:
     tokens = gguf.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or len(tokens) != config.n_vocab:
         have = len(tokens) if isinstance(tokens, list) else "no"
@@ -172,7 +173,7 @@ def _check_tokenizer(gguf: GgufFile, config: ModelConfig, data: bytes) -> None:
             gguf.offsets.get("tokenizer.ggml.tokens", 0),
             f"the model has {config.n_vocab} embeddings and {have} tokens",
         )
-    load_tokenizer("gguf", data)
+    return load_tokenizer("gguf", data)
 
 
 def _chat_template(gguf: GgufFile) -> bytes | None:

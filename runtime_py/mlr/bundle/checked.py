@@ -43,14 +43,24 @@ class CheckedObject:
     Every problem is a `ManifestError` that names the file and the path of the field.
     """
 
-    def __init__(self, value: Any, where: str, path: str, fields: Iterable[str]) -> None:
-        """Raise unless `value` is an object with exactly the keys `fields`."""
+    def __init__(
+        self,
+        value: Any,
+        where: str,
+        path: str,
+        fields: Iterable[str],
+        optional: Iterable[str] = (),
+    ) -> None:
+        """Raise unless `value` is an object with exactly the keys `fields`.
+
+        Those of them that are `optional` may be missing, which is the same as null.
+        """
         self.where, self.path = where, path
         if not isinstance(value, dict):
             raise self.error("", "must be an object")
-        self._value: dict[str, Any] = value
+        self._value: dict[str, Any] = {**dict.fromkeys(optional), **value}
         expected = set(fields)
-        for name in sorted(expected - value.keys()):
+        for name in sorted(expected - self._value.keys()):
             raise self.error(name, "is missing")
         for name in sorted(value.keys() - expected):
             raise self.error(f"{name:.60}", "is not a known field")

@@ -23,6 +23,8 @@ __all__ = [
     "Manifest",
     "Origin",
     "Shard",
+    "SpecialToken",
+    "SpecialTokens",
     "TensorEntry",
     "TokenizerEntry",
     "Variant",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 SCHEMA = "https://mlr.dev/bundle"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 
 MAX_MANIFEST_BYTES = 16 << 20
@@ -44,6 +46,9 @@ MAX_BYTES = 1 << 42
 MIN_CHUNK_BYTES = 1 << 12
 MAX_CHUNK_BYTES = 1 << 20  # a chunk passes through the kernel's staging buffer whole
 MAX_TEXT = 1 << 13
+MAX_TOKENS = 1 << 22
+MAX_TOKEN_LENGTH = 1 << 16
+MAX_SPECIAL_TOKENS = 1 << 10
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 # Every segment begins with a letter, a digit or _, so none can be "..", a drive or a root.
@@ -67,6 +72,32 @@ class TokenizerEntry(FileEntry):
     """The tokenizer's file; `format` is "gguf" or "huggingface"."""
 
     format: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialToken:
+    """A token with a part to play: its id, and its text as chat templates want it."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """What a client needs to know of the tokenizer besides its file.
+
+    `ends` are the ids that end a generation; `before` and `after` are the ids that belong
+    around a text (the beginning-of-sequence token, or [CLS] and [SEP]), unless a chat template
+    has written them.
+    """
+
+    bos: SpecialToken | None
+    eos: SpecialToken | None
+    unk: SpecialToken | None
+    pad: SpecialToken | None
+    ends: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +159,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything in `manifest.json`."""
+    """Everything in `manifest.json`.
+
+    `tokenizer_json` is the tokenizer as a Hugging Face tokenizer.json, for clients that read
+    nothing else; None when `tokenizer` is one itself, or cannot be written as one. It and
+    `special_tokens` are missing in bundles of version 1.
+    """
 
     name: str
     created_by: str
@@ -142,6 +178,8 @@ class Manifest:
     chat_template: FileEntry | None
     files: tuple[FileEntry, ...]
     variants: tuple[Variant, ...]
+    tokenizer_json: FileEntry | None = None
+    special_tokens: SpecialTokens | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON-ready data."""
@@ -163,7 +201,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     value = load_json(data, where)
     _check_schema(value, where)
     names = ["schema", "schema_version", *Manifest.__dataclass_fields__]
-    top = CheckedObject(value, where, "", names)
+    top = CheckedObject(value, where, "", names, ("tokenizer_json", "special_tokens"))
     manifest = Manifest(
         name=top.text("name", 100, _NAME),
         created_by=top.text("created_by", 200),
@@ -174,9 +212,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         license=_license(top.raw("license"), where),
         origin=_origin(top.raw("origin"), where),
         tokenizer=_tokenizer(top.raw("tokenizer"), where),
-        chat_template=None
-        if top.raw("chat_template") is None
-        else _file(top.raw("chat_template"), where, "chat_template"),
+        tokenizer_json=_optional_file(top, "tokenizer_json"),
+        special_tokens=_special_tokens(top.raw("special_tokens"), where),
+        chat_template=_optional_file(top, "chat_template"),
         files=top.items("files", 0, MAX_FILES, lambda item, path: _file(item, where, path)),
         variants=top.items(
             "variants", 1, MAX_VARIANTS, lambda item, path: _variant(item, where, path)
@@ -202,9 +240,8 @@ def _check_schema(value: Any, where: str) -> None:
 
 def _check_whole(manifest: Manifest, top: CheckedObject) -> None:
     """What fields say about each other."""
-    entries = [manifest.tokenizer, *manifest.files]
-    if manifest.chat_template:
-        entries.append(manifest.chat_template)
+    optional = (manifest.chat_template, manifest.tokenizer_json)
+    entries = [manifest.tokenizer, *manifest.files, *filter(None, optional)]
     paths = [entry.file.casefold() for entry in entries]  # some file systems ignore case
     for path in paths:
         if path == MANIFEST_NAME or path.split("/")[0] == "shards":
@@ -246,6 +283,42 @@ def _tokenizer(value: Any, where: str) -> TokenizerEntry:
     return TokenizerEntry(
         *_file_fields(entry), entry.text("format", 40, re.compile("gguf|huggingface"))
     )
+
+
+def _special_tokens(value: Any, where: str) -> SpecialTokens | None:
+    if value is None:
+        return None
+    entry = CheckedObject(value, where, "special_tokens", SpecialTokens.__dataclass_fields__)
+
+    def token(name: str) -> SpecialToken | None:
+        if entry.raw(name) is None:
+            return None
+        fields = SpecialToken.__dataclass_fields__
+        item = CheckedObject(entry.raw(name), where, f"special_tokens.{name}", fields)
+        return SpecialToken(item.integer("id", 0, MAX_TOKENS), item.text("text", MAX_TOKEN_LENGTH))
+
+    def ids(name: str) -> tuple[int, ...]:
+        return entry.items(name, 0, MAX_SPECIAL_TOKENS, lambda item, at: _token_id(item, where, at))
+
+    return SpecialTokens(
+        bos=token("bos"),
+        eos=token("eos"),
+        unk=token("unk"),
+        pad=token("pad"),
+        ends=ids("ends"),
+        before=ids("before"),
+        after=ids("after"),
+    )
+
+
+def _token_id(value: Any, where: str, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        raise ManifestError(f"{where}: {path}: must be the id of a token, got {value!r:.60}")
+    return value
+
+
+def _optional_file(top: CheckedObject, name: str) -> FileEntry | None:
+    return None if top.raw(name) is None else _file(top.raw(name), top.where, name)
 
 
 def _file(value: Any, where: str, path: str) -> FileEntry:

@@ -43,7 +43,7 @@ class BundleFiles:
         shards = {shard.file: shard.sha256 for item in manifest.variants for shard in item.shards}
         self._shards = frozenset(shards)
         self._hashes = shards | {entry.file: entry.sha256 for entry in manifest.files}
-        for entry in (manifest.tokenizer, manifest.chat_template):
+        for entry in (manifest.tokenizer, manifest.tokenizer_json, manifest.chat_template):
             if entry is not None:
                 self._hashes[entry.file] = entry.sha256
 

@@ -101,6 +101,15 @@ class Tokenizer:
             ids = self._post_processor.process(ids)
         return ids
 
+    def surroundings(self) -> tuple[list[int], list[int]]:
+        """The ids that `encode` puts before and after a text."""
+        if self._post_processor is None:
+            return [], []
+        text = -1  # stands for the text: it is no id
+        ids = self._post_processor.process([text])
+        place = ids.index(text)
+        return ids[:place], ids[place + 1 :]
+
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text of `ids`. Bytes that are not UTF-8 become U+FFFD, ids outside the vocabulary
         add nothing, and special tokens are left out unless `skip_special` is false."""

@@ -85,6 +85,16 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ),
     ("chat_template", "x"),
     ("chat_template", {"file": "t.jinja"}),
+    ("tokenizer_json", "x"),
+    ("tokenizer_json.sha256", "0"),
+    ("special_tokens", []),
+    ("special_tokens.eos", 2),
+    ("special_tokens.eos", {"id": -1, "text": ""}),
+    ("special_tokens.eos", {"id": 1, "text": None}),
+    ("special_tokens.ends", 1),
+    ("special_tokens.ends", [True]),
+    ("special_tokens.before", [-1]),
+    ("special_tokens.after", ["</s>"]),
     ("files", {}),
     ("files", [{"file": "f", "size": 1, "sha256": "0"}]),
     ("variants", []),
@@ -163,17 +173,21 @@ def object_at(data: Json, path: str) -> Json:
 def test_schema_and_parser_know_the_same_fields(data: Json) -> None:
     """Every field of every object is required, and none besides is taken.
 
-    What the configuration has a default for may be missing: it came later than some manifests.
+    What has a default may be missing: it came later than some manifests.
     """
-    defaults = {field.name for field in fields(ModelConfig) if field.default is not MISSING}
+    defaults = {
+        path: {field.name for field in fields(kind) if field.default is not MISSING}
+        for path, kind in (("", Manifest), ("variants.0.config", ModelConfig))
+    }
     data["chat_template"] = {"file": "t.jinja", "size": 1, "sha256": "0" * 64}
     data["files"] = [{"file": "LICENSE", "size": 1, "sha256": "0" * 64}]
+    data["special_tokens"]["bos"] = {"id": 1, "text": "<s>"}
     VALIDATOR.validate(data)
     parse(data)
     paths = objects(data)
-    assert len(paths) == 10
+    assert {"special_tokens.bos", "tokenizer_json"} < {*paths}
     for path in paths:
-        for name in object_at(data, path).keys() - (defaults if path.endswith("config") else ()):
+        for name in object_at(data, path).keys() - defaults.get(path, set()):
             changed = copy.deepcopy(data)
             del object_at(changed, path)[name]
             assert not VALIDATOR.is_valid(changed), (path, name)
@@ -273,14 +287,24 @@ def test_contradictions(data: Json, title: str) -> None:
         parse(data)
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_a_newer_schema_asks_to_upgrade(data: Json, version: int) -> None:
     """Before anything else is looked at: all the rest may be different there."""
     newer = {"schema": data["schema"], "schema_version": version, "whatever": True}
     with pytest.raises(
-        ManifestError, match=f"has version {version} and this mlr reads up to 1; up"
+        ManifestError, match=f"has version {version} and this mlr reads up to 2; up"
     ):
         parse(newer)
+
+
+def test_the_first_version_is_read(data: Json) -> None:
+    """It says nothing of a tokenizer.json and of special tokens."""
+    data["schema_version"] = 1
+    del data["tokenizer_json"], data["special_tokens"]
+    VALIDATOR.validate(data)
+    manifest = parse(data)
+    assert manifest.tokenizer_json is None
+    assert manifest.special_tokens is None
 
 
 def test_an_architecture_that_is_not_known_names_those_that_are(data: Json) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import pytest
 
-from mlr.bundle.manifest import Manifest, parse_manifest
+from mlr.bundle.manifest import Manifest, SpecialToken, SpecialTokens, parse_manifest
 from mlr.errors import (
     FormatError,
     IntegrityError,
@@ -114,6 +114,41 @@ def test_the_tokenizer_file_holds_the_tokenizer(
     assert "▁".encode() in data
     tokenizer = load_tokenizer("gguf", data)
     assert tokenizer.decode(tokenizer.encode("the end")).strip() == "the end"
+
+
+def test_what_clients_in_javascript_need_of_the_tokenizer(
+    model: Path, tmp_path: Path, progress: Progress
+) -> None:
+    manifest = make(model, tmp_path / "bundle", progress)
+    entry = manifest.tokenizer_json
+    assert entry is not None
+    data = (tmp_path / "bundle" / entry.file).read_bytes()
+    assert (entry.size, entry.sha256) == (len(data), sha256(data))
+    tokenizer = load_tokenizer("gguf", (tmp_path / "bundle" / "tokenizer.json").read_bytes())
+    again = load_tokenizer("huggingface", data)
+    assert again.encode("the end of it") == tokenizer.encode("the end of it")
+    assert manifest.special_tokens == SpecialTokens(
+        bos=SpecialToken(1, "<s>"),
+        eos=SpecialToken(2, "</s>"),
+        unk=SpecialToken(0, "<unk>"),
+        pad=None,
+        ends=(2,),
+        before=(1,),
+        after=(),
+    )
+
+
+def test_a_tokenizer_that_has_no_tokenizer_json(
+    model: Path, tmp_path: Path, progress: Progress
+) -> None:
+    source = rewrite(model, tmp_path / "m.gguf", tokenizer__ggml__scores=[-1.0] * 600)
+    with open_source(str(source), progress) as opened:
+        result = package(opened, tmp_path / "bundle", progress)
+    assert result.manifest.tokenizer_json is None
+    assert result.notes == (
+        "No tokenizer.json for JavaScript clients: tokens that merge have equal scores. "
+        "Python is not affected.",
+    )
 
 
 def rewrite(source: Path, target: Path, **changes: Any) -> Path:

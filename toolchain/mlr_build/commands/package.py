@@ -74,6 +74,8 @@ def execute(args: argparse.Namespace) -> int:
     manifest = result.manifest
     variant = manifest.variants[0]
     progress.note(f"Licence: {manifest.license.id}. {manifest.license.notice}")
+    for note in result.notes:
+        progress.note(note)
     if args.json:
         report = {
             "path": str(result.path),
@@ -85,6 +87,7 @@ def execute(args: argparse.Namespace) -> int:
             "shards": len(variant.shards),
             "sha256": variant.sha256,
             "license": manifest.license.id,
+            "notes": list(result.notes),
             "seconds": round(time.perf_counter() - started, 3),
         }
         print(json.dumps(report, ensure_ascii=False))
