@@ -114,15 +114,6 @@ static void score_cells(Rows *rows, const float *keys, uint32_t at, uint32_t cou
     }
 }
 
-/* cap * tanh(x / cap), by tanh(z) = (1 - e) / (1 + e) with e = exp(-2 |z|) and the sign of z. */
-INLINE v128_t soft_cap(v128_t x, v128_t cap) {
-  v128_t z = wasm_f32x4_div(x, cap), sign = wasm_v128_and(z, wasm_f32x4_const_splat(-0.0f));
-  v128_t e = exp_f32x4(wasm_f32x4_mul(wasm_f32x4_abs(z), wasm_f32x4_const_splat(-2.0f)));
-  v128_t one = wasm_f32x4_const_splat(1.0f);
-  v128_t tanh = wasm_f32x4_div(wasm_f32x4_sub(one, e), wasm_f32x4_add(one, e));
-  return wasm_f32x4_mul(wasm_v128_or(tanh, sign), cap);
-}
-
 /* scale * score, capped, less slope * distance, for the positions from `start` on, in place; returns
  * the largest of each lane. */
 INLINE v128_t adjust(float *scores, float start, float at, float slope) {
@@ -132,7 +123,7 @@ INLINE v128_t adjust(float *scores, float start, float at, float slope) {
   v128_t distance = wasm_f32x4_sub(wasm_f32x4_splat(start - at), wasm_f32x4_const(0, -1, -2, -3));
   for (uint32_t i = 0; i < BLOCK; i += 4) {
     v128_t x = wasm_f32x4_mul(wasm_v128_load(scores + i), by);
-    if (c->attention_softcap > 0.0) x = soft_cap(x, cap);
+    if (c->attention_softcap > 0.0) x = soft_cap_f32x4(x, cap);
     if (slope > 0.0f) {
       x = wasm_f32x4_sub(x, wasm_f32x4_mul(wasm_f32x4_abs(distance), wasm_f32x4_splat(slope)));
       distance = wasm_f32x4_add(distance, wasm_f32x4_const_splat(4.0f));

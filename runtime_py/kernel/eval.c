@@ -28,6 +28,7 @@ static int32_t take_texts(uint32_t n) {
     state.pass[i] = (BatchToken){state.tokens[i], text, position};
   }
   state.n_outputs = 0;
+  state.n_embeddings = state.n_texts;
   return OK;
 }
 
@@ -51,12 +52,13 @@ static int32_t take_tokens(uint32_t n, uint32_t *next) {
     const BatchToken *token = &state.pass[i];
     state.sequences[token->sequence].history[token->position] = token->id;
   }
-  state.n_outputs = n_outputs;
+  state.n_outputs = has_logits(&weights.config) ? n_outputs : 0;
+  state.n_embeddings = n_outputs - state.n_outputs;
   return OK;
 }
 
 /* Evaluate the first `n` tokens: a decoder appends each to its sequence and computes the logits
- * after the wanted ones; an encoder takes whole texts. */
+ * or the embeddings of the wanted ones; an encoder takes whole texts. */
 EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
   if (!state.ready) return ERROR_STATE;
   if (n < 1 || n > state.batch) return ERROR_ARGUMENT;

@@ -1,15 +1,12 @@
-/* The forward pass of a decoder of the Llama and Gemma families, on all threads together.
+/* The forward pass of a transformer, on all threads together.
+ *
+ * What an architecture has or has not is data: the configuration, and which tensors are there. A
+ * norm that is absent changes nothing, and open.c has taken fused matrices apart.
  *
  * A pass is a row of phases. Within a phase the threads take tasks from a counter: tokens for the
  * light steps, tiles of rows for the matrix products, heads for attention. A barrier ends it.
  */
 #include "kernel.h"
-
-typedef struct {
-  const Tensor *tensor;
-  float *out;
-  uint32_t stride;
-} Product;
 
 static inline uint32_t tiles_of(const Tensor *t) { return (t->rows + TILE - 1) / TILE; }
 
@@ -21,7 +18,7 @@ static uint32_t tiles_per_task(uint32_t tiles) {
 }
 
 /* out = tensor * input for each product, one phase for all of them. */
-static bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens) {
+bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens) {
   uint32_t tiles = 0;
   for (uint32_t i = 0; i < n_products; i++) tiles += tiles_of(products[i].tensor);
   uint32_t step = tiles_per_task(tiles), tasks = (tiles + step - 1) / step;
@@ -35,7 +32,7 @@ static bool multiply(const Product *products, uint32_t n_products, uint32_t n_to
   return barrier();
 }
 
-static void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols) {
+void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols) {
   bool block32 = false, block256 = false;
   for (uint32_t i = 0; i < n_users; i++) {
     block32 |= uses_block32(users[i]->type);
@@ -44,45 +41,60 @@ static void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t 
   quantize_row(&state.input, row, cols, block32, block256);
 }
 
-/* x += post_norm(branch) for one token; the norm is optional. */
-static void add_branch(uint32_t token, const Tensor *post_norm) {
+static inline float *residual(uint32_t token) { return nth_row(state.x, token, weights.config.n_embd); }
+
+/* x takes in what a block has computed with `linear` as its last matrix: x += norm(branch), or
+ * x = norm(x + branch). At most one of the norms is there. */
+static void add_branch(uint32_t token, const Tensor *linear, const Tensor *branch_norm, const Tensor *sum_norm) {
   const Config *c = &weights.config;
-  float *branch = state.branch + (uint64_t)token * round_up(c->n_embd, TILE);
-  if (post_norm->data)
-    rms_norm(branch, (const float *)post_norm->data, c->n_embd, (float)c->norm_epsilon, branch);
-  add_into(state.x + (uint64_t)token * round_up(c->n_embd, TILE), branch, c->n_embd);
+  float *branch = nth_row(state.branch, token, c->n_embd), *x = residual(token);
+  finish_linear(linear, branch, c->n_embd);
+  norm_row(branch, branch_norm, c->n_embd, branch);
+  if (c->residual_scale != 1.0) scale_row(branch, (float)c->residual_scale, c->n_embd);
+  add_into(x, branch, c->n_embd);
+  norm_row(x, sum_norm, c->n_embd, x);
+}
+
+static void add_attention(uint32_t layer, uint32_t token) {
+  add_branch(token, layer_tensor(layer, ATTN_OUTPUT), layer_tensor(layer, POST_ATTN_NORM),
+             layer_tensor(layer, ATTN_OUTPUT_NORM));
+}
+
+void add_feed_forward(uint32_t layer, uint32_t token) {
+  if (weights.config.n_experts) mix_experts(token);
+  add_branch(token, layer_tensor(layer, FFN_DOWN), layer_tensor(layer, POST_FFN_NORM),
+             layer_tensor(layer, LAYER_OUTPUT_NORM));
 }
 
 /* input = norm(x) for one token, in the forms that `users` multiply. */
 static void norm_input(uint32_t token, uint32_t row, const Tensor *norm, const Tensor *const *users,
                        uint32_t n_users) {
-  const Config *c = &weights.config;
-  rms_norm(state.x + (uint64_t)token * round_up(c->n_embd, TILE), (const float *)norm->data, c->n_embd,
-           (float)c->norm_epsilon, state.input.f32 + (uint64_t)row * state.input.stride);
-  quantize_for(users, n_users, row, c->n_embd);
+  uint32_t n_embd = weights.config.n_embd;
+  norm_row(residual(token), norm, n_embd, state.input.f32 + (uint64_t)row * state.input.stride);
+  quantize_for(users, n_users, row, n_embd);
 }
 
-/* Biases, norms and rotation of the queries and keys of one token; keys and values into the cache. */
+/* Norm and rotation of the `n_heads` queries or keys of one token. */
+static void finish_heads(float *heads, uint32_t n_heads, const Tensor *norm, const float *angles) {
+  const Config *c = &weights.config;
+  if (c->qk_norm == QK_NORM_FULL) norm_row(heads, norm, n_heads * c->head_dim, heads);
+  for (uint32_t h = 0; h < n_heads; h++, heads += c->head_dim) {
+    if (c->qk_norm == QK_NORM_HEAD) norm_row(heads, norm, c->head_dim, heads);
+    if (angles) rotate(heads, angles, c->rope_dim, c->rope_style == ROPE_HALF);
+  }
+}
+
+/* Queries, keys and values of one token made complete; keys and values into the cache. */
 static void finish_qkv(uint32_t layer, uint32_t token) {
   const Config *c = &weights.config;
-  float *q = state.q + (uint64_t)token * round_up(c->q_dim, TILE);
-  float *k = state.k + (uint64_t)token * round_up(c->kv_dim, TILE);
-  float *v = state.v + (uint64_t)token * round_up(c->kv_dim, TILE);
-  const Tensor *q_bias = layer_tensor(layer, ATTN_Q_BIAS), *k_bias = layer_tensor(layer, ATTN_K_BIAS);
-  const Tensor *v_bias = layer_tensor(layer, ATTN_V_BIAS);
-  const Tensor *q_norm = layer_tensor(layer, ATTN_Q_NORM), *k_norm = layer_tensor(layer, ATTN_K_NORM);
-  if (q_bias->data) add_into(q, (const float *)q_bias->data, c->q_dim);
-  if (k_bias->data) add_into(k, (const float *)k_bias->data, c->kv_dim);
-  if (v_bias->data) add_into(v, (const float *)v_bias->data, c->kv_dim);
-  uint32_t local = layer_slides(c, layer) ? state.batch : 0;
-  const float *angles = state.rope + (uint64_t)c->rope_dim * (local + token);
-  for (uint32_t h = 0; h < c->n_heads + c->n_kv_heads; h++) {
-    bool query = h < c->n_heads;
-    float *head = query ? q + h * c->head_dim : k + (h - c->n_heads) * c->head_dim;
-    const Tensor *norm = query ? q_norm : k_norm;
-    if (norm->data) rms_norm(head, (const float *)norm->data, c->head_dim, (float)c->norm_epsilon, head);
-    rotate(head, angles, c->rope_dim, c->rope_style == ROPE_HALF);
-  }
+  float *q = nth_row(state.q, token, c->q_dim);
+  float *k = nth_row(state.k, token, c->kv_dim), *v = nth_row(state.v, token, c->kv_dim);
+  finish_linear(layer_tensor(layer, ATTN_Q), q, c->q_dim);
+  finish_linear(layer_tensor(layer, ATTN_K), k, c->kv_dim);
+  finish_linear(layer_tensor(layer, ATTN_V), v, c->kv_dim);
+  const float *angles = layer_rotates(c, layer) ? rope_angles(token, layer_slides(c, layer)) : NULL;
+  finish_heads(q, c->n_heads, layer_tensor(layer, ATTN_Q_NORM), angles);
+  finish_heads(k, c->n_kv_heads, layer_tensor(layer, ATTN_K_NORM), angles);
   store_cells(layer, token, k, v);
 }
 
@@ -90,10 +102,11 @@ static bool attention_block(uint32_t layer, uint32_t n) {
   const Config *c = &weights.config;
   const Tensor *wq = layer_tensor(layer, ATTN_Q), *wk = layer_tensor(layer, ATTN_K);
   const Tensor *wv = layer_tensor(layer, ATTN_V);
-  const Tensor *qkv[] = {wq, wk, wv};
+  const Tensor *qkv[] = {wq, wk, wv}, *norm = layer_tensor(layer, ATTN_NORM_2);
+  if (!norm->data) norm = layer_tensor(layer, ATTN_NORM);
   for (uint32_t t; (t = next_task(n)) < n;) {
-    if (layer > 0) add_branch(t, layer_tensor(layer - 1, POST_FFN_NORM));
-    norm_input(t, t, layer_tensor(layer, ATTN_NORM), qkv, 3);
+    if (layer > 0) add_feed_forward(layer - 1, t);
+    norm_input(t, t, norm, qkv, 3);
   }
   if (!barrier()) return false;
   const Product products[] = {{wq, state.q, round_up(c->q_dim, TILE)},
@@ -106,31 +119,46 @@ static bool attention_block(uint32_t layer, uint32_t n) {
 
 static bool attend_and_project(uint32_t layer, uint32_t n, uint32_t thread) {
   const Config *c = &weights.config;
-  const Tensor *wo = layer_tensor(layer, ATTN_OUTPUT);
+  const Tensor *wo = layer_tensor(layer, ATTN_OUTPUT), *norm = layer_tensor(layer, ATTN_SUB_NORM);
   uint32_t tasks = attention_tasks();
   for (uint32_t task; (task = next_task(tasks)) < tasks;) attention_task(layer, task, thread);
   if (!barrier()) return false;
-  for (uint32_t t; (t = next_task(n)) < n;) quantize_for(&wo, 1, t, c->q_dim);
+  for (uint32_t t; (t = next_task(n)) < n;) {
+    float *row = state.input.f32 + (uint64_t)t * state.input.stride;
+    norm_row(row, norm, c->q_dim, row);
+    quantize_for(&wo, 1, t, c->q_dim);
+  }
   if (!barrier()) return false;
   const Product product = {wo, state.branch, round_up(c->n_embd, TILE)};
   return multiply(&product, 1, n);
 }
 
+/* The input of the feed-forward network. A parallel one reads x without what attention adds, and
+ * where it has no norm of its own, through attention's. */
+static void feed_forward_input(uint32_t layer, uint32_t token, const Tensor *const *users, uint32_t n_users) {
+  const Tensor *norm = layer_tensor(layer, FFN_NORM);
+  if (!weights.config.parallel_residual) add_attention(layer, token);
+  if (weights.config.parallel_residual && !norm->data) norm = layer_tensor(layer, ATTN_NORM);
+  norm_input(token, token, norm, users, n_users);
+  if (weights.config.parallel_residual) add_attention(layer, token);
+}
+
 static bool feed_forward_block(uint32_t layer, uint32_t n) {
   const Config *c = &weights.config;
   const Tensor *gate = layer_tensor(layer, FFN_GATE), *up = layer_tensor(layer, FFN_UP);
-  const Tensor *down = layer_tensor(layer, FFN_DOWN), *gate_up[] = {gate, up};
-  for (uint32_t t; (t = next_task(n)) < n;) {
-    add_branch(t, layer_tensor(layer, POST_ATTN_NORM));
-    norm_input(t, t, layer_tensor(layer, FFN_NORM), gate_up, 2);
-  }
+  const Tensor *down = layer_tensor(layer, FFN_DOWN), *up_gate[] = {up, gate};
+  uint32_t n_up = c->gated ? 2 : 1, stride = round_up(c->n_ff, TILE);
+  for (uint32_t t; (t = next_task(n)) < n;) feed_forward_input(layer, t, up_gate, n_up);
   if (!barrier()) return false;
-  uint32_t stride = round_up(c->n_ff, TILE);
-  const Product products[] = {{gate, state.gate, stride}, {up, state.up, stride}};
-  if (!multiply(products, 2, n)) return false;
+  const Product products[] = {{up, state.up, stride}, {gate, state.gate, stride}};
+  if (!multiply(products, n_up, n)) return false;
   for (uint32_t t; (t = next_task(n)) < n;) {
-    gated(state.gate + (uint64_t)t * stride, state.up + (uint64_t)t * stride, c->n_ff, c->activation == GELU,
-          state.input.f32 + (uint64_t)t * state.input.stride);
+    float *up_row = state.up + (uint64_t)t * stride, *gate_row = state.gate + (uint64_t)t * stride;
+    float *out = state.input.f32 + (uint64_t)t * state.input.stride;
+    finish_linear(up, up_row, c->n_ff);
+    if (c->gated) finish_linear(gate, gate_row, c->n_ff);
+    activate(c->gated ? gate_row : up_row, c->gated ? up_row : NULL, c->n_ff, out);
+    norm_row(out, layer_tensor(layer, FFN_SUB_NORM), c->n_ff, out);
     quantize_for(&down, 1, t, c->n_ff);
   }
   if (!barrier()) return false;
@@ -138,11 +166,48 @@ static bool feed_forward_block(uint32_t layer, uint32_t n) {
   return multiply(&product, 1, n);
 }
 
+static bool expert_block(uint32_t layer, uint32_t n) {
+  const Tensor *users[] = {layer_tensor(layer, FFN_GATE_INP), layer_tensor(layer, FFN_GATE_SHEXP),
+                           layer_tensor(layer, FFN_UP_SHEXP)};
+  uint32_t n_users = weights.config.n_ff_shared ? 3 : 1;
+  for (uint32_t t; (t = next_task(n)) < n;) feed_forward_input(layer, t, users, n_users);
+  return barrier() && run_experts(layer, n);
+}
+
+/* x = the token's embedding and what is added to it. `branch` is free still. */
 static void embed(uint32_t token) {
   const Config *c = &weights.config;
-  float *x = state.x + (uint64_t)token * round_up(c->n_embd, TILE);
-  dequantize_row(&weights.shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
-  for (uint32_t i = 0; i < c->n_embd; i++) x[i] *= (float)c->embedding_scale;
+  const Tensor *shared = weights.shared;
+  float *x = residual(token), *other = nth_row(state.branch, token, c->n_embd);
+  dequantize_row(&shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
+  scale_row(x, (float)c->embedding_scale, c->n_embd);
+  if (c->token_types) {
+    dequantize_row(&shared[TOKEN_TYPES], 0, other);
+    add_into(x, other, c->n_embd);
+  }
+  if (c->positions == POSITIONS_LEARNED) {
+    dequantize_row(&shared[POSITION_EMBD], state.pass[token].position, other);
+    add_into(x, other, c->n_embd);
+  }
+  norm_row(x, &shared[TOKEN_EMBD_NORM], c->n_embd, x);
+}
+
+enum { LOGITS_PER_TASK = 4096 };
+
+/* What comes after the product with the head: bias, scale, soft cap. */
+static bool finish_logits(uint32_t n_outputs) {
+  const Config *c = &weights.config;
+  const float *bias = (const float *)weights.shared[OUTPUT_BIAS].data;
+  if (!bias && c->logit_scale == 1.0 && c->final_softcap == 0.0) return true;
+  uint32_t parts = (c->n_vocab + LOGITS_PER_TASK - 1) / LOGITS_PER_TASK, tasks = n_outputs * parts;
+  for (uint32_t task; (task = next_task(tasks)) < tasks;) {
+    uint32_t first = task % parts * LOGITS_PER_TASK, n = min_u32(c->n_vocab - first, LOGITS_PER_TASK);
+    float *logits = logits_row(task / parts) + first;
+    if (bias) add_into(logits, bias + first, n);
+    if (c->logit_scale != 1.0) scale_row(logits, (float)c->logit_scale, n);
+    if (c->final_softcap > 0.0) cap_row(logits, (float)c->final_softcap, n);
+  }
+  return barrier();
 }
 
 /* Logits of the wanted tokens. */
@@ -151,24 +216,26 @@ static bool output_head(uint32_t n_outputs) {
   const Tensor *head = weights.shared[OUTPUT].data ? &weights.shared[OUTPUT] : &weights.shared[TOKEN_EMBD];
   for (uint32_t row; (row = next_task(n_outputs)) < n_outputs;) {
     uint32_t token = state.outputs[row];
-    add_branch(token, layer_tensor(c->n_layers - 1, POST_FFN_NORM));
+    add_feed_forward(c->n_layers - 1, token);
     norm_input(token, row, &weights.shared[OUTPUT_NORM], &head, 1);
   }
   if (!barrier()) return false;
   const Product product = {head, state.logits, round_up(c->n_vocab, TILE)};
-  return multiply(&product, 1, n_outputs);
+  return multiply(&product, 1, n_outputs) && finish_logits(n_outputs);
 }
 
 void forward(uint32_t thread) {
+  const Config *c = &weights.config;
   /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
-  uint32_t n = state.n_tokens, n_outputs = state.n_outputs;
+  uint32_t n = state.n_tokens, n_outputs = state.n_outputs, n_embeddings = state.n_embeddings;
   if (!barrier()) return;
   for (uint32_t t; (t = next_task(n)) < n;) embed(t);
   if (thread == state.n_threads - 1) rope_table(n);
   if (!barrier()) return;
-  for (uint32_t layer = 0; layer < weights.config.n_layers; layer++)
-    if (!attention_block(layer, n) || !attend_and_project(layer, n, thread) ||
-        !feed_forward_block(layer, n))
-      return;
+  for (uint32_t layer = 0; layer < c->n_layers; layer++) {
+    if (!attention_block(layer, n) || !attend_and_project(layer, n, thread)) return;
+    if (!(c->n_experts ? expert_block : feed_forward_block)(layer, n)) return;
+  }
   if (n_outputs) output_head(n_outputs);
+  if (n_embeddings) pool(n, n_embeddings);
 }

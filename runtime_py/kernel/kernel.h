@@ -207,8 +207,9 @@ typedef struct {
   /* the pass under way */
   BatchToken *pass;   /* (batch) */
   uint32_t n_tokens;
-  uint32_t *outputs;  /* (max_outputs) indices into `pass` of the tokens whose logits are wanted */
+  uint32_t *outputs;  /* (max_outputs) indices into `pass` of the wanted tokens */
   uint32_t n_outputs; /* of the last pass: rows of `logits` that hold something */
+  uint32_t n_embeddings; /* of the last pass: rows of `branch` that hold an embedding */
   /* scratch of one pass; strides are the widths rounded up to TILE */
   float *x;          /* (batch, n_embd) the residual stream */
   float *branch;     /* (batch, n_embd) what a block adds to it */
@@ -239,6 +240,9 @@ extern uint8_t staging[STAGING_BYTES];
 
 INLINE uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 INLINE uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+INLINE float *nth_row(float *rows, uint32_t row, uint32_t width) {
+  return rows + (uint64_t)row * round_up(width, TILE);
+}
 /* Addresses go to the host as doubles, which hold them in memories of any size. */
 INLINE double address_of(const void *p) { return (double)(uintptr_t)p; }
 INLINE float *logits_row(uint32_t row) {
@@ -250,6 +254,12 @@ INLINE const Tensor *layer_tensor(uint32_t layer, Slot slot) {
 INLINE bool layer_slides(const Config *c, uint32_t layer) {
   return c->sliding_window && c->sliding_pattern && (layer + 1) % c->sliding_pattern != 0;
 }
+
+INLINE bool layer_rotates(const Config *c, uint32_t layer) {
+  return c->positions == POSITIONS_ROPE && (!c->rope_skip || (layer + 1) % c->rope_skip != 0);
+}
+/* A model with pooling gives embeddings, others logits. */
+INLINE bool has_logits(const Config *c) { return c->causal && c->pooling == POOLING_NONE; }
 
 /* layout.c */
 bool type_is_known(uint32_t type);
@@ -276,14 +286,29 @@ bool gemm_takes(uint32_t type);
 void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n, float *out,
           uint32_t stride);
 
-/* operations.c */
-void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out);
+/* operations.c: rows of n floats. A row of a matrix product is padded to TILE, and vectors of four
+ * may be loaded to its end. */
+void norm_row(const float *x, const Tensor *norm, uint32_t n, float *out);
 void add_into(float *x, const float *y, uint32_t n);
-void gated(const float *gate, const float *up, uint32_t n, bool gelu, float *out);
-void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves);
-void rope_table(uint32_t n);
-void rope_frequencies(void);
+void scale_row(float *x, float factor, uint32_t n);
+void finish_linear(const Tensor *linear, float *row, uint32_t n);
+void activate(const float *x, const float *up, uint32_t n, float *out);
+void cap_row(float *x, float cap, uint32_t n);
 void store_f16(const float *x, uint32_t n, uint16_t *out);
+
+/* rope.c */
+void rope_frequencies(void);
+void rope_table(uint32_t n);
+const float *rope_angles(uint32_t token, bool local);
+void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves);
+
+/* experts.c */
+void place_experts(void);
+bool run_experts(uint32_t layer, uint32_t n);
+void mix_experts(uint32_t token);
+
+/* pooling.c */
+bool pool(uint32_t n, uint32_t n_embeddings);
 
 /* cache.c */
 void place_cache(void);
@@ -303,6 +328,7 @@ INLINE uint32_t scales_per_head(void) { return (weights.config.head_dim + 31) / 
 
 /* open.c */
 void *place(uint64_t bytes);
+void place_activations(Activations *a, uint64_t rows, uint32_t width);
 
 /* slots.c */
 typedef struct {
@@ -310,6 +336,7 @@ typedef struct {
   bool matrix, allowed, required;
 } SlotRule;
 SlotRule slot_rule(Slot slot);
+void split_fused(void);
 
 /* attention.c */
 void place_attention(void);
@@ -319,7 +346,15 @@ uint32_t attention_tasks(void);
 void attention_task(uint32_t layer, uint32_t task, uint32_t thread);
 
 /* forward.c */
+typedef struct {
+  const Tensor *tensor;
+  float *out;
+  uint32_t stride;
+} Product;
 void forward(uint32_t thread);
+bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens);
+void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols);
+void add_feed_forward(uint32_t layer, uint32_t token);
 
 /* threads.c */
 bool barrier(void); /* false: give up, another thread failed */

@@ -60,6 +60,51 @@ INLINE v128_t exp_f32x4(v128_t x) {
   v128_t exponent = wasm_i32x4_shl(wasm_i32x4_trunc_sat_f32x4(n), 23);
   return wasm_v128_andnot(wasm_i32x4_add(p, exponent), low);
 }
+/* For |x| < 0.625 an odd polynomial (Cephes tanhf), else 1 - 2 / (exp(2 |x|) + 1) with x's sign. */
+INLINE v128_t tanh_f32x4(v128_t x) {
+  v128_t one = wasm_f32x4_const_splat(1.0f), magnitude = wasm_f32x4_abs(x), z = wasm_f32x4_mul(x, x);
+  v128_t p = wasm_f32x4_const_splat(-5.70498872745e-3f);
+#define STEP(c) p = wasm_f32x4_add(wasm_f32x4_mul(p, z), wasm_f32x4_const_splat(c))
+  STEP(2.06390887954e-2f);
+  STEP(-5.37397155531e-2f);
+  STEP(1.33314422036e-1f);
+  STEP(-3.33332819422e-1f);
+#undef STEP
+  v128_t small = wasm_f32x4_add(wasm_f32x4_mul(wasm_f32x4_mul(p, z), x), x);
+  v128_t e = wasm_f32x4_add(exp_f32x4(wasm_f32x4_add(magnitude, magnitude)), one);
+  v128_t large = wasm_f32x4_sub(one, wasm_f32x4_div(wasm_f32x4_const_splat(2.0f), e));
+  large = wasm_v128_or(large, wasm_v128_and(x, wasm_i32x4_const_splat((int)0x80000000)));
+  return wasm_v128_bitselect(small, large, wasm_f32x4_lt(magnitude, wasm_f32x4_const_splat(0.625f)));
+}
+
+/* cap * tanh(x / cap) */
+INLINE v128_t soft_cap_f32x4(v128_t x, v128_t cap) {
+  return wasm_f32x4_mul(tanh_f32x4(wasm_f32x4_div(x, cap)), cap);
+}
+
+/* x / 2 * erfc(-x / sqrt(2)). erfc(z) for z >= 0 is t exp(-z^2 + P(t)) with t = 1 / (1 + z / 2), to
+ * 1.2e-7 of its value (the Chebyshev fit of Numerical Recipes); erfc(-z) = 2 - erfc(z). */
+INLINE v128_t gelu_erf_f32x4(v128_t x) {
+  v128_t one = wasm_f32x4_const_splat(1.0f), half = wasm_f32x4_const_splat(0.5f);
+  v128_t z = wasm_f32x4_mul(wasm_f32x4_abs(x), wasm_f32x4_const_splat(0.70710678118654752f));
+  v128_t t = wasm_f32x4_div(one, wasm_f32x4_add(one, wasm_f32x4_mul(z, half)));
+  v128_t p = wasm_f32x4_const_splat(0.17087277f);
+#define STEP(c) p = wasm_f32x4_add(wasm_f32x4_mul(p, t), wasm_f32x4_const_splat(c))
+  STEP(-0.82215223f);
+  STEP(1.48851587f);
+  STEP(-1.13520398f);
+  STEP(0.27886807f);
+  STEP(-0.18628806f);
+  STEP(0.09678418f);
+  STEP(0.37409196f);
+  STEP(1.00002368f);
+  STEP(-1.26551223f);
+#undef STEP
+  v128_t erfc = wasm_f32x4_mul(t, exp_f32x4(wasm_f32x4_sub(p, wasm_f32x4_mul(z, z))));
+  v128_t share = wasm_f32x4_mul(erfc, half); /* of the normal distribution beyond |x| */
+  v128_t negative = wasm_f32x4_lt(x, wasm_f32x4_const_splat(0.0f));
+  return wasm_f32x4_mul(x, wasm_v128_bitselect(share, wasm_f32x4_sub(one, share), negative));
+}
 INLINE float exp_f32(float x) {
   return wasm_f32x4_extract_lane(exp_f32x4(wasm_f32x4_splat(x)), 0);
 }

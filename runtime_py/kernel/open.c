@@ -68,7 +68,11 @@ static bool is_consistent(const Config *c) {
     return false;
   if ((c->rope_scaling == SCALING_YARN || c->rope_scaling == SCALING_LONGROPE) && !c->rope_original_context)
     return false;
+  if (c->causal && (c->pooling == POOLING_MEAN || c->pooling == POOLING_CLS)) return false;
+  if (!c->causal && c->pooling == POOLING_NONE) return false;
   if (c->sub_norms && c->n_ff % 4) return false;
+  if (c->fused_qkv && (c->q_dim % TILE || c->kv_dim % TILE)) return false;
+  if (c->fused_gate_up && c->n_ff % TILE) return false;
   if ((c->fused_gate_up || c->n_experts) && !c->gated) return false;
   if (c->n_experts)
     return c->n_experts_used >= 1 && c->n_experts_used <= c->n_experts && c->n_ff_expert &&
@@ -118,8 +122,8 @@ static int32_t read_tensors(const Entry *entries, uint32_t n_tensors) {
   return OK;
 }
 
-static void place_quantized(Quantized *x, uint32_t cols) {
-  uint64_t n = (uint64_t)state.batch * cols;
+static void place_quantized(Quantized *x, uint64_t rows, uint32_t cols) {
+  uint64_t n = rows * cols;
   x->cols = cols;
 #ifdef __wasm_relaxed_simd__
   x->q = place(n);
@@ -132,12 +136,20 @@ static void place_quantized(Quantized *x, uint32_t cols) {
   x->sum32 = place(n / 32 * 2);
 }
 
+/* Rows of up to `width` activations in every form. */
+void place_activations(Activations *a, uint64_t rows, uint32_t width) {
+  a->stride = round_up(width, 256);
+  a->f32 = place(4 * rows * a->stride);
+  place_quantized(&a->block32, rows, a->stride);
+  place_quantized(&a->block256, rows, a->stride);
+}
+
 static float *place_rows(uint32_t width) { return place(4ull * state.batch * round_up(width, TILE)); }
+static uint32_t wider(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 static void place_scratch(void) {
   const Config *c = &weights.config;
-  uint32_t widest = c->n_embd > c->q_dim ? c->n_embd : c->q_dim;
-  widest = round_up(widest > c->n_ff ? widest : c->n_ff, 256);
+  uint32_t n_ff = wider(c->n_experts ? 0 : c->n_ff, c->n_ff_shared);
   state.stacks = place((uint64_t)(state.n_threads - 1) * STACK_BYTES);
   for (uint32_t i = 0; i < state.n_sequences; i++)
     state.sequences[i].history = place(4ull * state.n_ctx);
@@ -151,17 +163,17 @@ static void place_scratch(void) {
   state.q = place_rows(c->q_dim);
   state.k = place_rows(c->kv_dim);
   state.v = place_rows(c->kv_dim);
-  state.gate = place_rows(c->n_ff);
-  state.up = place_rows(c->n_ff);
+  state.gate = place_rows(n_ff);
+  state.up = place_rows(n_ff);
   state.rope = place(8ull * state.batch * c->rope_dim);
   state.inverse_frequency = place(4ull * c->rope_dim);
   place_attention();
-  state.input.stride = widest;
-  state.input.f32 = place_rows(widest);
-  place_quantized(&state.input.block32, widest);
-  place_quantized(&state.input.block256, widest);
-  state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
-  state.candidates = place(8ull * c->n_vocab);
+  place_activations(&state.input, state.batch, wider(wider(c->n_embd, c->q_dim), n_ff));
+  if (c->n_experts) place_experts();
+  if (has_logits(c)) {
+    state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
+    state.candidates = place(8ull * c->n_vocab);
+  }
   state.masks = place(4ull * state.n_sequences * round_up(c->n_vocab, 32) / 32);
   uint64_t largest = 0;
   for (uint32_t i = 0; i < weights.n_tensors; i++) {
@@ -198,6 +210,8 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS) ||
       !within(n_sequences, 1, MAX_SEQUENCES) || flags > 1)
     return ERROR_ARGUMENT;
+  const Config *c = &weights.config;
+  if (c->positions == POSITIONS_LEARNED && n_ctx > c->context_length) return ERROR_ARGUMENT;
   uint64_t start = top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
   int32_t error = read_tensors(entries, h->n_tensors);
   if (error) return error;
@@ -205,8 +219,8 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   state.n_ctx = n_ctx;
   state.n_threads = n_threads;
   state.n_sequences = n_sequences;
-  state.batch = weights.config.causal || n_ctx < BATCH ? BATCH : n_ctx; /* a text is never divided */
-  state.max_outputs = min_u32(n_sequences > MAX_OUTPUTS ? n_sequences : MAX_OUTPUTS, state.batch);
+  state.batch = c->causal ? BATCH : wider(n_ctx, BATCH); /* a text is never divided */
+  state.max_outputs = min_u32(wider(n_sequences, MAX_OUTPUTS), state.batch);
   state.cache_in_8_bits = flags & 1;
   state.model_hash = hash(staging, bytes);
   place_cache();
@@ -274,6 +288,7 @@ EXPORT(mlr_feed) int32_t mlr_feed(double offset, uint32_t n) {
 EXPORT(mlr_ready) int32_t mlr_ready(void) {
   if (!state.total_bytes || state.ready) return ERROR_STATE;
   if (weights.n_feeding != weights.n_tensors) return ERROR_INCOMPLETE;
+  split_fused();
   rope_frequencies();
   prepare_attention();
   state.ready = true;

@@ -1,8 +1,8 @@
-/* The steps between the matrix products: norms, gates, rotary positions. */
+/* The steps between the matrix products: norms, biases, activations. */
 #include "numeric.h"
 
 /* out = x / sqrt(mean(x^2) + epsilon) * weight; the squares are summed in double precision. */
-void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out) {
+static void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out) {
   v128_t even = wasm_f64x2_const_splat(0.0), odd = even;
   for (uint32_t i = 0; i < n; i += 4) {
     v128_t v = wasm_v128_load(x + i);
@@ -20,70 +20,115 @@ void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, fl
   }
 }
 
+/* out = (x - mean) / sqrt(variance + epsilon) * weight; both sums in double precision. */
+static void layer_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out) {
+  double sum = 0.0, squares = 0.0;
+  for (uint32_t i = 0; i < n; i++) sum += (double)x[i];
+  double mean = sum / n;
+  for (uint32_t i = 0; i < n; i++) {
+    double centred = (double)x[i] - mean;
+    squares += centred * centred;
+  }
+  v128_t scale = wasm_f32x4_splat(1.0f / __builtin_sqrtf((float)(squares / n) + epsilon));
+  v128_t shift = wasm_f32x4_splat((float)mean);
+  for (uint32_t i = 0; i < n; i += 4) {
+    v128_t v = wasm_f32x4_mul(wasm_f32x4_sub(wasm_v128_load(x + i), shift), scale);
+    wasm_v128_store(out + i, wasm_f32x4_mul(v, wasm_v128_load(weight + i)));
+  }
+}
+
+/* out = norm(x) of the model's kind, n a multiple of 4; a norm that is absent changes nothing. The
+ * bias is in the slot after the weight's. */
+void norm_row(const float *x, const Tensor *norm, uint32_t n, float *out) {
+  const Config *c = &weights.config;
+  const float *weight = (const float *)norm[0].data;
+  if (!weight) {
+    if (out != x) __builtin_memcpy(out, x, 4ull * n);
+    return;
+  }
+  (c->norm == NORM_LAYER ? layer_norm : rms_norm)(x, weight, n, (float)c->norm_epsilon, out);
+  if (norm[1].data) add_into(out, (const float *)norm[1].data, n);
+}
+
 void add_into(float *x, const float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; i += 4)
     wasm_v128_store(x + i, wasm_f32x4_add(wasm_v128_load(x + i), wasm_v128_load(y + i)));
 }
 
-/* out = activation(gate) * up. SiLU is g / (1 + exp(-g)); the tanh form of GELU is the same with
- * 2 sqrt(2/pi) (g + 0.044715 g^3) in the exponent, because 1 + tanh(z) = 2 / (1 + exp(-2 z)). */
-void gated(const float *gate, const float *up, uint32_t n, bool gelu, float *out) {
-  v128_t one = wasm_f32x4_const_splat(1.0f);
-  for (uint32_t i = 0; i < n; i += 4) {
-    v128_t g = wasm_v128_load(gate + i), z = g;
-    if (gelu) {
-      v128_t cubic = wasm_f32x4_mul(wasm_f32x4_const_splat(0.044715f), wasm_f32x4_mul(g, g));
-      z = wasm_f32x4_mul(wasm_f32x4_mul(g, wasm_f32x4_const_splat(1.5957691216057308f)),
+void scale_row(float *x, float factor, uint32_t n) {
+  v128_t by = wasm_f32x4_splat(factor);
+  for (uint32_t i = 0; i < n; i += 4) wasm_v128_store(x + i, wasm_f32x4_mul(wasm_v128_load(x + i), by));
+}
+
+/* After a product with `linear`: its factor and its bias, which are in the slots after it. */
+void finish_linear(const Tensor *linear, float *row, uint32_t n) {
+  if (linear[2].data) scale_row(row, *(const float *)linear[2].data, n);
+  if (linear[1].data) add_into(row, (const float *)linear[1].data, n);
+}
+
+/* SiLU is x / (1 + exp(-x)); the tanh form of GELU is the same with 2 sqrt(2/pi) (x + 0.044715 x^3)
+ * in the exponent, because 1 + tanh(z) = 2 / (1 + exp(-2 z)). */
+INLINE v128_t activate4(v128_t x, Activation activation) {
+  v128_t one = wasm_f32x4_const_splat(1.0f), zero = wasm_f32x4_const_splat(0.0f), z = x;
+  switch (activation) {
+    case RELU: return wasm_f32x4_pmax(zero, x);
+    case RELU_SQUARED: z = wasm_f32x4_pmax(zero, x); return wasm_f32x4_mul(z, z);
+    case GELU_ERF: return gelu_erf_f32x4(x);
+    case GELU: {
+      v128_t cubic = wasm_f32x4_mul(wasm_f32x4_const_splat(0.044715f), wasm_f32x4_mul(x, x));
+      z = wasm_f32x4_mul(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.5957691216057308f)),
                          wasm_f32x4_add(one, cubic));
+      break;
     }
-    v128_t sigmoid = wasm_f32x4_div(one, wasm_f32x4_add(one, exp_f32x4(wasm_f32x4_neg(z))));
-    wasm_v128_store(out + i, wasm_f32x4_mul(wasm_f32x4_mul(g, sigmoid), wasm_v128_load(up + i)));
+    default: break;
+  }
+  return wasm_f32x4_mul(x, wasm_f32x4_div(one, wasm_f32x4_add(one, exp_f32x4(wasm_f32x4_neg(z)))));
+}
+
+INLINE void activate_as(const float *x, const float *up, uint32_t n, Activation activation, float *out) {
+  for (uint32_t i = 0; i < n; i += 4) {
+    v128_t y = activate4(wasm_v128_load(x + i), activation);
+    wasm_v128_store(out + i, up ? wasm_f32x4_mul(y, wasm_v128_load(up + i)) : y);
   }
 }
 
-/* theta^(-2 i / rope_dim), divided by the model's own factors on global layers where it has them
- * (Llama 3), and times the linear scale on global layers. */
-void rope_frequencies(void) {
-  const Config *c = &weights.config;
-  const Tensor *factors = &weights.shared[ROPE_FREQS];
-  uint32_t half = c->rope_dim / 2;
-  for (uint32_t i = 0; i < half; i++) {
-    double exponent = -2.0 * i / c->rope_dim;
-    double global = exp_f64(exponent * log_f64(c->rope_theta)) * c->rope_scale;
-    if (factors->data) global /= (double)((const float *)factors->data)[i];
-    state.inverse_frequency[i] = (float)global;
-    state.inverse_frequency[half + i] = (float)exp_f64(exponent * log_f64(c->rope_theta_local));
+/* out = activation(x) * up, or without `up` where that is NULL. Rows are padded to TILE. */
+void activate(const float *x, const float *up, uint32_t n, float *out) {
+  switch ((Activation)weights.config.activation) {
+    case GELU: activate_as(x, up, n, GELU, out); break;
+    case GELU_ERF: activate_as(x, up, n, GELU_ERF, out); break;
+    case RELU: activate_as(x, up, n, RELU, out); break;
+    case RELU_SQUARED: activate_as(x, up, n, RELU_SQUARED, out); break;
+    default: activate_as(x, up, n, SILU, out); break;
   }
 }
 
-/* cos and sin of the angles of the pass's `n` tokens, for global and local layers. */
-void rope_table(uint32_t n) {
-  uint32_t half = weights.config.rope_dim / 2;
-  for (uint32_t local = 0; local < 2; local++)
-    for (uint32_t t = 0; t < n; t++) {
-      float *out = state.rope + 2ull * half * (local * state.batch + t);
-      for (uint32_t i = 0; i < half; i++) {
-        double sine, cosine;
-        sin_cos_f64((double)state.pass[t].position * (double)state.inverse_frequency[local * half + i], &sine,
-                    &cosine);
-        out[2 * i] = (float)cosine;
-        out[2 * i + 1] = (float)sine;
-      }
-    }
+/* x = cap * tanh(x / cap) */
+void cap_row(float *x, float cap, uint32_t n) {
+  v128_t by = wasm_f32x4_splat(cap);
+  for (uint32_t i = 0; i < n; i += 4) wasm_v128_store(x + i, soft_cap_f32x4(wasm_v128_load(x + i), by));
 }
 
-/* Rotate the pairs of one head by the angles of its position. */
-void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves) {
-  uint32_t half = rope_dim / 2;
-  for (uint32_t i = 0; i < half; i++) {
-    float *a = halves ? head + i : head + 2 * i;
-    float *b = halves ? head + half + i : head + 2 * i + 1;
-    float cosine = cos_sin[2 * i], sine = cos_sin[2 * i + 1], first = *a, second = *b;
-    *a = first * cosine - second * sine;
-    *b = first * sine + second * cosine;
-  }
+/* Four floats to f16 in the low halves of the lanes, as f32_to_f16 does it. */
+INLINE v128_t f16_lanes(v128_t x) {
+  v128_t bits = wasm_v128_and(x, wasm_i32x4_const_splat(0x7fffffff));
+  v128_t sign = wasm_v128_and(wasm_u32x4_shr(x, 16), wasm_i32x4_const_splat(0x8000));
+  v128_t odd = wasm_v128_and(wasm_u32x4_shr(bits, 13), wasm_i32x4_const_splat(1));
+  v128_t rounded = wasm_i32x4_add(wasm_i32x4_add(bits, wasm_i32x4_const_splat((int)0xc8000fff)), odd);
+  v128_t half = wasm_f32x4_const_splat(0.5f);
+  v128_t subnormal = wasm_i32x4_sub(wasm_f32x4_add(bits, half), half);
+  v128_t is_nan = wasm_i32x4_gt(bits, wasm_i32x4_const_splat(0x7f800000));
+  v128_t large = wasm_v128_bitselect(wasm_i32x4_const_splat(0x7e00), wasm_i32x4_const_splat(0x7c00), is_nan);
+  v128_t h = wasm_v128_bitselect(subnormal, wasm_u32x4_shr(rounded, 13),
+                                 wasm_i32x4_lt(bits, wasm_i32x4_const_splat(0x38800000)));
+  h = wasm_v128_bitselect(large, h, wasm_i32x4_ge(bits, wasm_i32x4_const_splat(0x47800000)));
+  return wasm_v128_or(h, sign);
 }
 
+/* n a multiple of 4 */
 void store_f16(const float *x, uint32_t n, uint16_t *out) {
-  for (uint32_t i = 0; i < n; i++) out[i] = f32_to_f16(x[i]);
+  for (uint32_t i = 0; i < n; i += 4) {
+    v128_t h = f16_lanes(wasm_v128_load(x + i));
+    wasm_v128_store64_lane(out + i, wasm_u16x8_narrow_i32x4(h, h), 0);
+  }
 }

@@ -158,3 +158,31 @@ SlotRule slot_rule(Slot slot) {
                     .depth = size_of(shape->depth), .matrix = shape->matrix,
                     .allowed = p != NEVER, .required = p == MUST};
 }
+
+/* Rows from `first` on of a linear layer, its bias and its factor; `first` a multiple of TILE. */
+static void take_rows(const Tensor *from, uint32_t first, uint32_t rows, Tensor *to) {
+  Tensor matrix = from[0], bias = from[1], scale = from[2];
+  if (bias.data) bias.data += 4ull * first;
+  matrix.data += first / TILE * tile_bytes(matrix.type, matrix.cols);
+  matrix.rows = rows;
+  to[0] = matrix;
+  to[1] = bias;
+  to[2] = scale;
+}
+
+/* After loading: the parts of fused matrices become tensors of their own. */
+void split_fused(void) {
+  const Config *c = &weights.config;
+  for (uint32_t i = 0; i < c->n_layers; i++) {
+    Tensor *slots = weights.layers[i] - ATTN_NORM; /* indexed by Slot */
+    if (c->fused_qkv) {
+      take_rows(&slots[ATTN_QKV], 0, c->q_dim, &slots[ATTN_Q]);
+      take_rows(&slots[ATTN_QKV], c->q_dim, c->kv_dim, &slots[ATTN_K]);
+      take_rows(&slots[ATTN_QKV], c->q_dim + c->kv_dim, c->kv_dim, &slots[ATTN_V]);
+    }
+    if (c->fused_gate_up) {
+      take_rows(&slots[FFN_UP], 0, c->n_ff, &slots[FFN_GATE]);
+      take_rows(&slots[FFN_UP], c->n_ff, c->n_ff, &slots[FFN_UP]);
+    }
+  }
+}

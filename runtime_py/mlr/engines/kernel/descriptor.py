@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Protocol
 
 from mlr.engines.kernel.abi import DESCRIPTOR_VERSION, TYPE_IDS
@@ -81,13 +81,6 @@ LAYER_SLOTS = (
     *_norm("layer_output_norm"),
 )
 
-# What the kernel computes besides the defaults.
-COMPUTED = {
-    "post_norm": ("none", "branch"),
-    "qk_norm": ("none", "head"),
-    "rope_scaling": ("none", "linear"),
-}
-
 
 class TensorPlace(Protocol):
     """A tensor of a variant, as a manifest lists it."""
@@ -123,27 +116,11 @@ def _slot(name: str) -> tuple[int, int]:
     raise UnsupportedModelError(f"tensor {name!r:.80} is not one that the kernel computes with")
 
 
-def _refuse_what_is_not_computed(config: ModelConfig) -> None:
-    """The kernel takes some fields to be the default still."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        computed = COMPUTED.get(field.name, (field.default,))
-        if field.default is not MISSING and value not in computed:
-            raise UnsupportedModelError(
-                f"the kernel does not compute {config.architecture} models with "
-                f"{field.name} = {value!r}"
-            )
-    if config.activation not in ("silu", "gelu"):
-        raise UnsupportedModelError(f"the kernel does not compute {config.activation}")
-
-
 def build_descriptor(config: ModelConfig, tensors: Iterable[TensorPlace]) -> bytes:
     """The descriptor of a model.
 
-    Raises `UnsupportedModelError` for a computation, a tensor or a weight type that the kernel
-    does not know.
+    Raises `UnsupportedModelError` for a tensor or a weight type that the kernel does not know.
     """
-    _refuse_what_is_not_computed(config)
     entries = []
     for tensor in sorted(tensors, key=lambda t: t.offset):
         slot, layer = _slot(tensor.name)

@@ -27,6 +27,7 @@ class KernelEngine:
         self._instance: KernelInstance | None = instance
         self._detail = instance.detail
         self._plan = plan
+        self._config = config
         self._vocabulary_size = config.n_vocab
         self._positions = [0] * plan.options.sequences
         self._tokens_address = self._call("mlr_tokens")
@@ -145,6 +146,11 @@ class KernelEngine:
                 f"{len(ids)} tokens and {sum(wanted)} rows of logits in one pass: at most "
                 f"{self._batch} and {self._outputs} are possible"
             )
+        self._run(ids, owners, wanted)
+        for step in steps:
+            self._positions[step.sequence] += len(step.tokens)
+
+    def _run(self, ids: list[int], owners: list[int], wanted: list[int]) -> None:
         instance = self._loaded("mlr_eval")
         for address, words, kind in (
             (self._tokens_address, ids, "i"),
@@ -153,8 +159,6 @@ class KernelEngine:
         ):
             instance.write(address, struct.pack(f"<{len(words)}{kind}", *words))
         self._call("mlr_eval", len(ids))
-        for step in steps:
-            self._positions[step.sequence] += len(step.tokens)
 
     def logits(self, row: int = 0) -> memoryview[float]:
         """A copy of a row of the last logits: float32, shape (vocabulary_size,)."""
@@ -250,8 +254,45 @@ class KernelEngine:
             raise RequestError(f"a saved sequence is not whole: {len(data)} bytes of it came")
 
     def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
-        """The embedding of each text: float32, shape (width,)."""
-        raise RequestError("this model gives no embeddings")
+        """The embedding of each text: float32, shape (width,), or (1,) of a model that ranks.
+
+        An encoder takes as many texts in a pass as fit. A decoder reads one after the other, as
+        sequence 0, which is empty afterwards.
+        """
+        if self._config.pooling == "none":
+            raise RequestError("this model gives no embeddings")
+        if self._config.causal:
+            self.truncate(0)
+        for text in texts:
+            if not text:
+                raise RequestError("an empty text has no embedding")
+            self._check_tokens(text, 0)
+        if self._config.causal:
+            return [self._embed_by_decoder(text) for text in texts]
+        embeddings, start = [], 0
+        while start < len(texts):
+            end, room = start, self._batch
+            while end < len(texts) and len(texts[end]) <= room:
+                room -= len(texts[end])
+                end += 1
+            part = texts[start:end]
+            ids = [token for text in part for token in text]
+            owners = [number for number, text in enumerate(part) for _ in text]
+            self._run(ids, owners, [])
+            embeddings += [self._embedding(row) for row in range(len(part))]
+            start = end
+        return embeddings
+
+    def _embed_by_decoder(self, text: Sequence[int]) -> memoryview[float]:
+        self.evaluate(text)
+        embedding = self._embedding(0)
+        self.truncate(0)
+        return embedding
+
+    def _embedding(self, row: int) -> memoryview[float]:
+        width = 1 if self._config.pooling == "rank" else self._config.n_embd
+        address = self._call("mlr_embedding", row)
+        return memoryview(self._loaded("mlr_embedding").read(address, 4 * width)).cast("f")
 
     def close(self) -> None:
         """End the kernel's threads and free its memory."""

@@ -1,0 +1,112 @@
+"""Every architecture in the kernel against the reference engine in float64, and bit for bit.
+
+The comparisons and their tolerances are those of `test_kernel_reference`, where the reasons are:
+the kernel may be no more than 1.3 times as far from exact arithmetic as its rounding explains; and
+with F32 matrices, the first token that meets no edge between two steps of the rounding agrees to
+the precision of float32 sums.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mlr.engines.reference import ReferenceEngine
+from tests.support.architectures import CASES, ArchitectureCase
+from tests.support.kernels import every_logits, last_logits, open_kernel
+from tests.support.tensors import read_tensors
+
+DECODERS = [c for c in CASES.values() if c.config.causal and c.config.pooling == "none"]
+
+POOLED = [case for case in CASES.values() if case.config.pooling != "none"]
+
+# Past the windows, past LongRoPE's and YaRN's original context of 32, and past a pass of 64.
+TOKENS = [int(token) for token in np.random.default_rng(3).integers(3, 300, 80)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("architectures")
+
+
+def reference(path: Path, *, kernel_rounding: bool) -> NDArray[np.float64]:
+    """The logits after each of TOKENS, in float64."""
+    engine = ReferenceEngine.from_tensors(
+        *read_tensors(path), len(TOKENS), "float64", kernel_rounding=kernel_rounding
+    )
+    return engine.evaluate_all(TOKENS)
+
+
+def rms(x: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(x * x)))
+
+
+@pytest.mark.parametrize("weight_type", ["F32", "Q8_0"])
+@pytest.mark.parametrize("case", DECODERS, ids=lambda case: case.name)
+def test_logits(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
+    path = case.build(folder, weight_type)
+    exact = reference(path, kernel_rounding=False)
+    rounded = reference(path, kernel_rounding=True)
+    with open_kernel(path, context_length=len(TOKENS)) as engine:
+        ours = every_logits(engine, TOKENS)
+    assert rms(ours - exact) < 1.3 * rms(rounded - exact)
+    if weight_type == "F32":
+        assert np.abs(ours - rounded).max(axis=1).min() < 1e-5 * rounded.std()
+
+
+@pytest.mark.parametrize("weight_type", ["F32", "Q4_0"])
+@pytest.mark.parametrize("case", DECODERS, ids=lambda case: case.name)
+def test_threads_builds_and_cuts(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
+    path = case.build(folder, weight_type)
+
+    def logits(pieces: list[int], build: str = "relaxed", threads: int = 1) -> bytes:
+        with open_kernel(path, context_length=80, build=build, threads=threads) as engine:
+            for end in np.cumsum(pieces):
+                engine.evaluate(TOKENS[engine.position() : int(end)])
+            return last_logits(engine).tobytes()
+
+    expected = logits([80])
+    assert logits([80], threads=3) == expected
+    assert logits([80], "simd") == expected
+    assert logits([1] * 80, threads=2) == expected
+    assert logits([7, 2, 3, 64, 4], "simd", 2) == expected
+
+
+TEXTS = [TOKENS[:1], TOKENS[:50], TOKENS[3:20], TOKENS, TOKENS[10:75], TOKENS[:2]]
+
+
+@pytest.mark.parametrize("weight_type", ["F32", "Q8_0"])
+@pytest.mark.parametrize("case", POOLED, ids=lambda case: case.name)
+def test_embeddings(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
+    """The largest error of any number, at most twice what the rounding makes it: 2 instead of 1.3
+    because this is a maximum of a few hundred numbers and not a mean of thousands.
+    """
+    path = case.build(folder, weight_type)
+    exact, rounded = (
+        ReferenceEngine.from_tensors(
+            *read_tensors(path), len(TOKENS), "float64", kernel_rounding=rounding
+        )
+        for rounding in (False, True)
+    )
+    with open_kernel(path, context_length=len(TOKENS)) as engine:
+        ours = [np.array(embedding) for embedding in engine.embed(TEXTS)]
+    assert [len(row) for row in ours] == [len(exact.embedding(text)) for text in TEXTS]
+    far = max(np.abs(a - exact.embedding(t)).max() for a, t in zip(ours, TEXTS, strict=True))
+    explained = max(np.abs(rounded.embedding(t) - exact.embedding(t)).max() for t in TEXTS)
+    assert far < 2 * explained
+
+
+@pytest.mark.parametrize("weight_type", ["F32", "Q4_0"])
+@pytest.mark.parametrize("case", POOLED, ids=lambda case: case.name)
+def test_packing(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
+    """A text's embedding depends on neither the texts beside it, nor threads, nor the build."""
+    path = case.build(folder, weight_type)
+    with open_kernel(path, context_length=len(TOKENS)) as engine:
+        alone = [bytes(engine.embed([text])[0]) for text in TEXTS]
+    for build, threads in (("relaxed", 1), ("relaxed", 3), ("simd", 1), ("simd", 2)):
+        with open_kernel(path, context_length=128, build=build, threads=threads) as engine:
+            assert [bytes(row) for row in engine.embed(TEXTS)] == alone
+            assert [bytes(row) for row in engine.embed(TEXTS[::-1])] == alone[::-1]
