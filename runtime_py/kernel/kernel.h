@@ -58,11 +58,21 @@ typedef enum {
   TYPE_F32 = 0,
   TYPE_F16 = 1,
   TYPE_Q4_0 = 2,
+  TYPE_Q4_1 = 3,
   TYPE_Q5_0 = 6,
+  TYPE_Q5_1 = 7,
   TYPE_Q8_0 = 8,
+  TYPE_Q2_K = 10,
+  TYPE_Q3_K = 11,
   TYPE_Q4_K = 12,
+  TYPE_Q5_K = 13,
   TYPE_Q6_K = 14,
+  TYPE_IQ4_NL = 20,
+  TYPE_IQ4_XS = 23,
   TYPE_BF16 = 30,
+  TYPE_TQ1_0 = 34,
+  TYPE_TQ2_0 = 35,
+  TYPE_MXFP4 = 39,
 } Type;
 
 /* Which tensor of the model a descriptor entry is; `descriptor.py` has the GGUF names in the same
@@ -269,6 +279,8 @@ uint64_t tile_bytes(uint32_t type, uint32_t cols); /* of a tile of TILE rows in 
 
 /* repack.c */
 void repack_tile(uint32_t type, uint32_t cols, uint32_t rows, const uint8_t *raw, uint8_t *tile);
+
+/* dequantize.c */
 void dequantize_row(const Tensor *t, uint32_t row, float *out);
 
 /* quantize.c */

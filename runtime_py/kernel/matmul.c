@@ -18,29 +18,7 @@ INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 176 : 144) {
     Sum sum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(offset * row[t].sum32[b]);
-    v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, zero = plane0;
-    if (fifth) {
-      plane0 = wasm_v128_load(tile + 144);
-      plane1 = wasm_v128_load(tile + 160);
-    }
-    KEEP_LOOP for (uint32_t g = 0; g < 8; g += UNROLL(n)) {
-      for (uint32_t u = g; u < g + UNROLL(n); u++) {
-        v128_t raw = wasm_v128_load(tile + 16 + 16 * u);
-        v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
-        if (fifth) { /* the bit of this group is the highest of each byte */
-          v128_t bit = wasm_i8x16_const_splat(0x10);
-          w0 = wasm_v128_or(w0, wasm_v128_and(wasm_i8x16_lt(plane0, zero), bit));
-          w1 = wasm_v128_or(w1, wasm_v128_and(wasm_i8x16_lt(plane1, zero), bit));
-          plane0 = wasm_i8x16_add(plane0, plane0);
-          plane1 = wasm_i8x16_add(plane1, plane1);
-        }
-        for (uint32_t t = 0; t < n; t++) {
-          Group q = row[t].q + 32 * b + 4 * u;
-          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
-          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
-        }
-      }
-    }
+    dots_of_32(sum, tile + 16, fifth, row, 32 * b, n);
     v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
     for (uint32_t t = 0; t < n; t++) {
       v128_t d = wasm_v128_load32_splat(row[t].scale + b);
@@ -261,6 +239,16 @@ INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *
     case TYPE_Q8_0: tile_8bit(tile, w->cols / 32, &a->block32, token, n, out); break;
     case TYPE_Q4_K: tile_q4_k(tile, w->cols / 256, &a->block256, token, n, out); break;
     case TYPE_Q6_K: tile_q6_k(tile, w->cols / 256, &a->block256, token, n, out); break;
+    case TYPE_Q4_1:
+    case TYPE_Q5_1: tile_legacy(w, tile, a, token, n, out); break;
+    case TYPE_Q2_K:
+    case TYPE_Q3_K:
+    case TYPE_Q5_K: tile_k(w, tile, a, token, n, out); break;
+    case TYPE_IQ4_NL:
+    case TYPE_IQ4_XS:
+    case TYPE_MXFP4: tile_table(w, tile, a, token, n, out); break;
+    case TYPE_TQ1_0:
+    case TYPE_TQ2_0: tile_ternary(w, tile, a, token, n, out); break;
     case TYPE_F32: tile_float(tile, w->cols, TYPE_F32, a, token, n, out); break;
     case TYPE_F16: tile_float(tile, w->cols, TYPE_F16, a, token, n, out); break;
     default: tile_float(tile, w->cols, TYPE_BF16, a, token, n, out); break;
@@ -269,9 +257,9 @@ INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *
 
 /* As many tokens at a time as the vector registers hold the sums of: the others wait their turn. */
 #ifdef __wasm_relaxed_simd__
-#define TOKENS_AT_A_TIME(type) ((type) == TYPE_Q8_0 ? 2u : 4u)
+#define TOKENS_AT_A_TIME(type) ((type) == TYPE_Q8_0 ? 2u : SOME_TOKENS)
 #else
-#define TOKENS_AT_A_TIME(type) 2u
+#define TOKENS_AT_A_TIME(type) SOME_TOKENS
 #endif
 
 static void tile_times_4(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,

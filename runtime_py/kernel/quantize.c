@@ -4,10 +4,8 @@
  */
 #include "numeric.h"
 
-bool uses_block32(uint32_t type) {
-  return type == TYPE_Q4_0 || type == TYPE_Q5_0 || type == TYPE_Q8_0;
-}
-bool uses_block256(uint32_t type) { return type == TYPE_Q4_K || type == TYPE_Q6_K; }
+bool uses_block32(uint32_t type) { return type_block(type) == 32; }
+bool uses_block256(uint32_t type) { return type_block(type) == 256; }
 
 INLINE float largest_magnitude(const float *x, uint32_t n) {
   v128_t largest = wasm_f32x4_const_splat(0.0f);

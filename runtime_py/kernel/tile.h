@@ -74,4 +74,44 @@ INLINE Row row_of(const Quantized *x, uint32_t token) {
   return (Row){x->q + at, x->scale + at / 32, x->sum16 + at / 16, x->sum32 + at / 32};
 }
 
+/* 32 columns from `column` on, 8 four-bit groups: sum += weights times activations. For five-bit
+ * weights `planes` follow, as in Q5_0. */
+INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Row *row, uint32_t column,
+                       uint32_t n) {
+  v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, zero = plane0;
+  if (fifth) {
+    plane0 = wasm_v128_load(groups + 128);
+    plane1 = wasm_v128_load(groups + 144);
+  }
+  KEEP_LOOP for (uint32_t g = 0; g < 8; g += UNROLL(n)) {
+    for (uint32_t u = g; u < g + UNROLL(n); u++) {
+      v128_t raw = wasm_v128_load(groups + 16 * u);
+      v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
+      if (fifth) { /* the bit of this group is the highest of each byte */
+        v128_t bit = wasm_i8x16_const_splat(0x10);
+        w0 = wasm_v128_or(w0, wasm_v128_and(wasm_i8x16_lt(plane0, zero), bit));
+        w1 = wasm_v128_or(w1, wasm_v128_and(wasm_i8x16_lt(plane1, zero), bit));
+        plane0 = wasm_i8x16_add(plane0, plane0);
+        plane1 = wasm_i8x16_add(plane1, plane1);
+      }
+      for (uint32_t t = 0; t < n; t++) {
+        Group q = row[t].q + column + 4 * u;
+        sum[t][0] = dot_unsigned(sum[t][0], w0, q);
+        sum[t][1] = dot_unsigned(sum[t][1], w1, q);
+      }
+    }
+  }
+}
+
+/* The types in files of their own: a tile times `n` tokens from `token` on, 1 or TOKENS_AT_A_TIME
+ * of them. */
+#ifdef __wasm_relaxed_simd__
+enum { SOME_TOKENS = 4 };
+#else
+enum { SOME_TOKENS = 2 };
+#endif
+typedef void TileTimes(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+                       uint32_t n, v128_t out[][2]);
+TileTimes tile_legacy, tile_k, tile_table, tile_ternary;
+
 #endif

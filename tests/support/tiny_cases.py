@@ -38,9 +38,12 @@ def _case(architecture: str, quantization: str, name: str = "", **more: Any) -> 
     return TinyCase("-".join(filter(None, [architecture, quantization, name])), arguments)
 
 
-# Every architecture with every type; a mixture as in Q4_K_M, with a head of its own.
+# Every architecture with the commonest types, one with the others; a mixture as in Q4_K_M, with a
+# head of its own.
+COMMON = ("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q4_K", "Q6_K")
 TYPE_CASES = [
-    *(_case(a, q) for a in SHAPES for q in QUANTIZATIONS),
+    *(_case(a, q) for a in SHAPES for q in COMMON),
+    *(_case("llama", q) for q in QUANTIZATIONS if q not in COMMON),
     *(_case(a, "MIXED", tied=False) for a in SHAPES),
 ]
 

@@ -6,21 +6,23 @@ of the packed fields occurs, and the scales are chosen to give a wanted standard
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import gguf
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["BLOCK", "random_matrix"]
 
+Draw = Callable[[np.random.Generator, int, float], NDArray[np.uint8]]
+
 # type: (values in a block, bytes in a block)
 BLOCK = {
-    "F32": (1, 4),
-    "F16": (1, 2),
-    "BF16": (1, 2),
-    "Q4_0": (32, 18),
-    "Q5_0": (32, 22),
-    "Q8_0": (32, 34),
-    "Q4_K": (256, 144),
-    "Q6_K": (256, 210),
+    name: gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    for name in (
+        *("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q4_K", "Q6_K", "Q4_1", "Q5_1"),
+        *("IQ4_NL", "MXFP4", "Q2_K", "Q3_K", "Q5_K", "IQ4_XS", "TQ1_0", "TQ2_0"),
+    )
 }
 
 
@@ -38,8 +40,7 @@ def random_matrix(
     if block == 1:
         values = (rng.standard_normal((rows, columns)) * deviation).astype(np.float32)
         return _floats(values, type_name)
-    draw = {"Q4_0": _q4_0, "Q5_0": _q5_0, "Q8_0": _q8_0, "Q4_K": _q4_k, "Q6_K": _q6_k}[type_name]
-    blocks = draw(rng, n, deviation)
+    blocks = _DRAW[type_name](rng, n, deviation)
     assert blocks.shape == (n, size)
     return blocks.reshape(rows, columns // block * size)
 
@@ -82,19 +83,103 @@ def _q8_0(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint
     return np.hstack([_half(_scales(rng, n, deviation, 73.0)), values])
 
 
-def _q4_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
-    # A value is d*scale*q - dmin*minimum; with dmin = 7.5 d and minimum near scale the mean is 0.
+def _scales_and_minima(
+    rng: np.random.Generator, n: int, deviation: float, spread: float, middle: float
+) -> NDArray[np.uint8]:
+    """The head of a Q4_K or Q5_K block: d, dmin and eight six-bit scales and minima.
+
+    A value is d*scale*q - dmin*minimum; with dmin = `middle` d, the middle of what q can be, and
+    minimum near scale the mean is 0.
+    """
     scales = rng.integers(8, 64, (n, 8), dtype=np.uint8)
     minima = np.clip(scales.astype(np.int16) + rng.integers(-4, 5, (n, 8)), 0, 63).astype(np.uint8)
     low = np.concatenate([scales[:, :4], minima[:, :4]], axis=1)
     high = np.concatenate([scales[:, 4:], minima[:, 4:]], axis=1)
     low |= (high >> 4) << 6
     mixed = (high[:, :4] & 15) | (high[:, 4:] & 15) << 4
-    d = np.abs(_scales(rng, n, deviation, 4.6 * 38))
-    return np.hstack([_half(d), _half(d * 7.5), low, mixed, _bytes(rng, n, 128)])
+    d = np.abs(_scales(rng, n, deviation, spread * 38))
+    return np.hstack([_half(d), _half(d * middle), low, mixed])
+
+
+def _q4_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    head = _scales_and_minima(rng, n, deviation, 4.6, 7.5)
+    return np.hstack([head, _bytes(rng, n, 128)])
+
+
+def _q5_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    head = _scales_and_minima(rng, n, deviation, 9.2, 15.5)
+    return np.hstack([head, _bytes(rng, n, 160)])
 
 
 def _q6_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
     scales = rng.integers(-128, 128, (n, 16), dtype=np.int8).view(np.uint8)
     d = _scales(rng, n, deviation, 18.5 * 74)
     return np.hstack([_bytes(rng, n, 192), scales, _half(d)])
+
+
+def _with_minimum(size: int, spread: float, middle: float) -> Draw:
+    """Q4_1 and Q5_1: the minimum makes the mean 0."""
+
+    def draw(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+        d = _scales(rng, n, deviation, spread)
+        return np.hstack([_half(d), _half(-middle * d), _bytes(rng, n, size)])
+
+    return draw
+
+
+def _iq4_nl(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    return np.hstack([_half(_scales(rng, n, deviation, 70)), _bytes(rng, n, 16)])
+
+
+def _iq4_xs(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    return np.hstack([_half(_scales(rng, n, deviation, 70 * 18)), _bytes(rng, n, 134)])
+
+
+def _mxfp4(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    exponent = np.round(128 + np.log2(deviation / 5.5)) + rng.integers(-1, 2, n)
+    return np.hstack([exponent.astype(np.uint8).reshape(-1, 1), _bytes(rng, n, 16)])
+
+
+def _q2_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    scales = rng.integers(1, 16, (n, 16), dtype=np.uint8)
+    d = np.abs(_scales(rng, n, deviation, 1.1 * 9))
+    packed = _bytes(rng, n, 64)
+    return np.hstack([scales | scales << 4, packed, _half(d), _half(d * 1.5)])
+
+
+def _q3_k(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    d = _scales(rng, n, deviation, 2.3 * 18)
+    return np.hstack([_bytes(rng, n, 108), _half(d)])
+
+
+def _tq1_0(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    # Only bytes that the quantizer writes: ceil(256 digits / 243).
+    digits = rng.integers(0, 243, (n, 52), dtype=np.uint16)
+    digits[:, 48:] -= digits[:, 48:] % 3  # four digits, the fifth is 0
+    packed = ((digits * 256 + 242) // 243).astype(np.uint8)
+    return np.hstack([packed, _half(_scales(rng, n, deviation, 0.8))])
+
+
+def _tq2_0(rng: np.random.Generator, n: int, deviation: float) -> NDArray[np.uint8]:
+    digits = rng.integers(0, 3, (n, 64, 4), dtype=np.uint8) << np.array([0, 2, 4, 6], np.uint8)
+    packed = digits.sum(axis=2, dtype=np.uint8)
+    return np.hstack([packed, _half(_scales(rng, n, deviation, 0.8))])
+
+
+_DRAW: dict[str, Draw] = {
+    "Q4_0": _q4_0,
+    "Q4_1": _with_minimum(16, 4.6, 7.5),
+    "Q5_0": _q5_0,
+    "Q5_1": _with_minimum(20, 9.2, 15.5),
+    "Q8_0": _q8_0,
+    "IQ4_NL": _iq4_nl,
+    "MXFP4": _mxfp4,
+    "Q2_K": _q2_k,
+    "Q3_K": _q3_k,
+    "Q4_K": _q4_k,
+    "Q5_K": _q5_k,
+    "Q6_K": _q6_k,
+    "IQ4_XS": _iq4_xs,
+    "TQ1_0": _tq1_0,
+    "TQ2_0": _tq2_0,
+}

@@ -60,7 +60,10 @@ TYPES_BY_ID: dict[int, GgmlType] = {
 TYPES: dict[str, GgmlType] = {entry.name: entry for entry in TYPES_BY_ID.values()}
 
 # What the kernel computes with.
-KERNEL_TYPES = ("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q4_K", "Q6_K")
+KERNEL_TYPES = (
+    *("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4"),
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "TQ1_0", "TQ2_0"),
+)
 
 # `general.file_type`: what a mixture of tensor types is called.
 FILE_TYPES: dict[int, str] = {

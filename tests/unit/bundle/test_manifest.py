@@ -241,7 +241,7 @@ def overlap_tensors(data: Json) -> None:
 def quantize_tensor(data: Json) -> None:
     tensor = next(t for t in data["variants"][0]["tensors"] if len(t["shape"]) == 2)
     rows, columns = tensor["shape"]
-    tensor["type"], tensor["size"] = "Q5_K", rows * columns // 256 * 176
+    tensor["type"], tensor["size"] = "IQ2_XXS", rows * columns // 256 * 66
 
 
 def repeat_variant(data: Json) -> None:
@@ -268,7 +268,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Json], None], str]] = {
     "a tensor after the end": (grow("variants.0.tensors.0.offset", 2**40), "ends after the file"),
     "a tensor of another size": (grow("variants.0.tensors.0.size", 4), "takes"),
     "a tensor of an unknown type": (change("variants.0.tensors.0.type", "Q9"), "not a known tenso"),
-    "a type that the kernel lacks": (quantize_tensor, "the kernel does not compute with Q5_K"),
+    "a type that the kernel lacks": (quantize_tensor, "the kernel does not compute with IQ2_XXS"),
     "a variant twice": (repeat_variant, "an id is there twice"),
     "another architecture": (change("architecture", "gemma3"), "differs from that of variant"),
     "heads that do not divide": (change("variants.0.config.n_kv_heads", 3), "does not divide"),

@@ -321,7 +321,7 @@ def test_an_unsupported_architecture_names_the_supported_ones(
 def test_an_unsupported_quantization_names_the_supported_ones(
     model: Path, tmp_path: Path, progress: Progress
 ) -> None:
-    """Q4_1 in place of Q4_0: the same file, with one type's number changed and more data."""
+    """IQ2_XXS in place of Q4_0: the same file, with one type's number changed and less data."""
     import numpy as np
 
     reader = gguf.GGUFReader(model)
@@ -335,8 +335,8 @@ def test_an_unsupported_quantization_names_the_supported_ones(
     for tensor in reader.tensors:
         data, quantization = tensor.data, tensor.tensor_type
         if tensor.name == "blk.0.ffn_up.weight":
-            quantization = gguf.GGMLQuantizationType.Q4_1
-            data = np.zeros((data.shape[0], data.shape[1] // 18 * 20), np.uint8)
+            quantization = gguf.GGMLQuantizationType.IQ2_XXS
+            data = np.zeros((data.shape[0], data.shape[1] // 144 * 66), np.uint8)
         writer.add_tensor(tensor.name, data, raw_dtype=quantization)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -345,7 +345,7 @@ def test_an_unsupported_quantization_names_the_supported_ones(
     caught = refusal(target, tmp_path, progress)
     assert isinstance(caught, UnsupportedModelError)
     assert "'blk.0.ffn_up.weight'" in str(caught)
-    assert "type Q4_1, which is not supported; supported: F32, F16, BF16, Q4_0" in str(caught)
+    assert "type IQ2_XXS, which is not supported; supported: F32, F16, BF16, Q4_0" in str(caught)
 
 
 @pytest.mark.parametrize("length", [0, 3, 100, 50_000, -1])

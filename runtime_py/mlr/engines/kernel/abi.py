@@ -14,6 +14,7 @@ from mlr.errors import (
     MlrError,
     RequestError,
 )
+from mlr.formats.ggml_types import KERNEL_TYPES, TYPES
 
 __all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "PAGE", "TYPE_IDS", "error_for"]
 
@@ -22,16 +23,7 @@ DESCRIPTOR_VERSION = 2
 PAGE = 65536  # bytes of a page of WebAssembly memory
 
 # Ids of the GGUF format.
-TYPE_IDS = {
-    "F32": 0,
-    "F16": 1,
-    "Q4_0": 2,
-    "Q5_0": 6,
-    "Q8_0": 8,
-    "Q4_K": 12,
-    "Q6_K": 14,
-    "BF16": 30,
-}
+TYPE_IDS = {name: TYPES[name].id for name in KERNEL_TYPES}
 
 _ERRORS: dict[int, tuple[type[MlrError], str]] = {
     -1: (LoadError, "the model's hyperparameters are out of the kernel's range"),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["quantize_activations"]
+from mlr.formats.ggml_types import TYPES
 
-BLOCK = {"Q4_0": 32, "Q5_0": 32, "Q8_0": 32, "Q4_K": 256, "Q6_K": 256}
+__all__ = ["quantize_activations"]
 
 
 def quantize_activations(
@@ -21,12 +21,12 @@ def quantize_activations(
 ) -> NDArray[np.floating[Any]]:
     """`x` (…, columns) after rounding to 8 bits per block, in the dtype of `x`.
 
-    A block of 32 (beside Q4_0, Q5_0, Q8_0) or 256 (beside Q4_K, Q6_K) becomes integers from
-    -127 to 127, to nearest even, times a scale: the block's largest magnitude / 127, for blocks
-    of 32 rounded to float16. Weights of other types take activations as they are.
+    A block as long as the weights' own, 32 or 256, becomes integers from -127 to 127, to nearest
+    even, times a scale: the block's largest magnitude / 127, for blocks of 32 rounded to float16.
+    Float weights take activations as they are.
     """
-    block = BLOCK.get(weight_type)
-    if block is None:
+    block = TYPES[weight_type].block_size
+    if block == 1:
         return x
     # Every step in float32, as the kernel has it: the integers are decided here.
     blocks = x.astype(np.float32).reshape(*x.shape[:-1], -1, block)

@@ -1,0 +1,44 @@
+/* Q4_1 and Q5_1: unsigned weights with a scale and a minimum for each 32 columns. The minima multiply
+ * the sums of the activations. */
+#include "tile.h"
+
+INLINE void with_minimum(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+                         uint32_t n, bool fifth, v128_t out[][2]) {
+  Row row[MAX_N];
+  for (uint32_t t = 0; t < n; t++) {
+    row[t] = row_of(x, token + t);
+    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+  for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 192 : 160) {
+    Sum sum[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
+    dots_of_32(sum, tile + 32, fifth, row, 32 * b, n);
+    const uint16_t *d16 = (const uint16_t *)tile;
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t d = wasm_v128_load32_splat(row[t].scale + b);
+      v128_t total = wasm_f32x4_splat((float)row[t].sum32[b]);
+      for (uint32_t h = 0; h < 2; h++) {
+        v128_t scale = wasm_f32x4_mul(load_f16x4(d16 + 4 * h), d);
+        v128_t minimum = wasm_f32x4_mul(load_f16x4(d16 + 8 + 4 * h), d);
+        out[t][h] = wasm_f32x4_add(out[t][h], wasm_f32x4_add(scaled(sum_total(sum[t][h]), scale),
+                                                             wasm_f32x4_mul(total, minimum)));
+      }
+    }
+  }
+}
+
+INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
+                  v128_t out[][2]) {
+  if (w->type == TYPE_Q4_1)
+    with_minimum(tile, w->cols / 32, &a->block32, token, n, false, out);
+  else
+    with_minimum(tile, w->cols / 32, &a->block32, token, n, true, out);
+}
+
+void tile_legacy(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
+                 v128_t out[][2]) {
+  if (n == 1)
+    times(w, tile, a, token, 1, out);
+  else
+    times(w, tile, a, token, SOME_TOKENS, out);
+}
