@@ -15,6 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mlr.engines.reference import ReferenceEngine
+from mlr.formats.gguf import read_gguf
+from mlr.formats.source import BytesSource
 from tests.support.architectures import CASES, ArchitectureCase
 from tests.support.kernels import every_logits, last_logits, open_kernel
 from tests.support.tensors import read_tensors
@@ -110,3 +112,21 @@ def test_packing(case: ArchitectureCase, weight_type: str, folder: Path) -> None
         with open_kernel(path, context_length=128, build=build, threads=threads) as engine:
             assert [bytes(row) for row in engine.embed(TEXTS)] == alone
             assert [bytes(row) for row in engine.embed(TEXTS[::-1])] == alone[::-1]
+
+
+@pytest.mark.parametrize("weight_type", ["F32", "Q4_0"])
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+def test_weights_of_any_bytes_do_not_trap(
+    case: ArchitectureCase, weight_type: str, folder: Path, tmp_path: Path
+) -> None:
+    """NaN, infinities, and routers that prefer no expert: the numbers are wrong, nothing else."""
+    data = bytearray(case.build(folder, weight_type).read_bytes())
+    start = min(t.offset for t in read_gguf(BytesSource(bytes(data), case.name)).tensors)
+    data[start:] = np.random.default_rng(5).bytes(len(data) - start)
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(data)
+    with open_kernel(path, context_length=len(TOKENS), threads=2) as engine:
+        if case.config.pooling == "none":
+            engine.evaluate(TOKENS)
+        else:
+            engine.embed(TEXTS)

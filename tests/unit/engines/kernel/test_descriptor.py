@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import struct
@@ -26,6 +27,7 @@ from mlr.errors import LoadError, RequestError, UnsupportedModelError
 from mlr.formats.gguf import GgufTensor, read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
+from tests.support.architectures import CASES
 from tests.support.tiny_models import tiny_gguf
 
 SOURCES = Path(__file__).parents[4] / "runtime_py" / "kernel"
@@ -126,14 +128,44 @@ def test_arguments_out_of_range_are_refused(
         plan(build_descriptor(*model), KernelOptions(context, threads))
 
 
+@pytest.fixture(scope="module")
+def descriptors(
+    model: tuple[ModelConfig, list[GgufTensor]], tmp_path_factory: pytest.TempPathFactory
+) -> list[bytes]:
+    """Of a few architectures that use different fields and tensors."""
+    folder = tmp_path_factory.mktemp("architectures")
+    names = ("qwen2moe", "phi3-longrope", "falcon-two-norms", "bloom", "bert-rank", "bitnet")
+    others = [build_descriptor(*read_model(CASES[name].build(folder))) for name in names]
+    return [build_descriptor(*model), *others]
+
+
+def layout(descriptor: bytes) -> None:
+    """Lay a model out on a memory that is too small to hold any."""
+    kernel = WasmtimeKernel(PLANNER_PAGES)
+    try:
+        kernel.layout(descriptor, KernelOptions(128, 2))
+    finally:
+        kernel.close()
+
+
+def test_tensors_that_the_fields_do_not_ask_for_are_refused(descriptors: list[bytes]) -> None:
+    """They would be left out of the computation, and nobody would know."""
+    for descriptor in descriptors:
+        layout(descriptor)
+        for name in ("qk_norm", "token_types", "embedding_norm", "gated", "fused_qkv", "sub_norms"):
+            at = HEADER.size + 8 * FIELDS.index(name)
+            (value,) = struct.unpack_from("<d", descriptor, at)
+            other = struct.pack("<d", 0.0 if value else 1.0)
+            with pytest.raises(LoadError):
+                layout(descriptor[:at] + other + descriptor[at + 8 :])
+
+
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_no_descriptor_makes_the_kernel_trap(
-    model: tuple[ModelConfig, list[GgufTensor]], data: st.DataObject
-) -> None:
-    descriptor = bytearray(build_descriptor(*model))
+def test_no_descriptor_makes_the_kernel_trap(descriptors: list[bytes], data: st.DataObject) -> None:
+    descriptor = bytearray(data.draw(st.sampled_from(descriptors)))
     for _ in range(data.draw(st.integers(1, 4))):
         if data.draw(st.booleans()):
             at = HEADER.size + 8 * data.draw(st.integers(0, len(FIELDS) - 1))
@@ -146,10 +178,5 @@ def test_no_descriptor_makes_the_kernel_trap(
         )
         descriptor[at : at + 4] = word.to_bytes(4, "little")
     cut = data.draw(st.sampled_from([None, 0, 3, HEADER.size, len(descriptor) - 1]))
-    kernel = WasmtimeKernel(PLANNER_PAGES)
-    try:
-        kernel.layout(bytes(descriptor[:cut]), KernelOptions(128, 2))
-    except (LoadError, RequestError):
-        return
-    finally:
-        kernel.close()
+    with contextlib.suppress(LoadError, RequestError):
+        layout(bytes(descriptor[:cut]))
