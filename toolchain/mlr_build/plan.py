@@ -117,7 +117,7 @@ def _check_tensors(gguf: GgufFile, config: ModelConfig) -> None:
                 f"{config.architecture} as it is computed here; leaving it out would give wrong "
                 "text, so this model is not supported"
             )
-        supported = KERNEL_TYPES if len(tensor.shape) > 1 else ("F32",)
+        supported = KERNEL_TYPES if len(expected[name].shape) > 1 else ("F32",)
         if tensor.type not in supported:
             raise UnsupportedModelError(
                 f"{gguf.name}: tensor {name!r} at byte {gguf.offsets[name]} has the type "
@@ -128,7 +128,7 @@ def _check_tensors(gguf: GgufFile, config: ModelConfig) -> None:
         found = tensors.get(name)
         if found is None and wanted.required:
             raise FormatError(gguf.name, name, gguf.data_offset, "this tensor is missing")
-        if found is not None and found.shape != wanted.shape:
+        if found is not None and not wanted.fits(found.shape):
             raise FormatError(
                 gguf.name,
                 name,

@@ -456,7 +456,7 @@ def _check_tensors(variant: Variant, entry: CheckedObject) -> None:
         if tensor is None:
             if expected.required:
                 raise entry.error("tensors", f"{expected.name} is missing")
-        elif tensor.shape != expected.shape:
+        elif not expected.fits(tensor.shape):
             raise entry.error(
                 "tensors",
                 f"{expected.name} must have the shape {list(expected.shape)}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlr.formats.model_config import ModelConfig
@@ -19,6 +20,15 @@ class ExpectedTensor:
     name: str
     shape: tuple[int, ...]
     required: bool = True
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of `shape` is as expected.
+
+        Some converters leave a row of a matrix a matrix of one row, so leading ones count for
+        nothing.
+        """
+        extra = len(shape) - len(self.shape)
+        return (1,) * extra + self.shape == tuple(shape)
 
 
 def expected_tensors(config: ModelConfig) -> list[ExpectedTensor]:

@@ -196,6 +196,8 @@ class ModelConfig:
             raise self._wrong("head_dim", "must be a multiple of 4, and rope_dim even")
         if self.rope_scaling in ("yarn", "longrope") and not self.rope_original_context:
             raise self._wrong("rope_original_context", f"{self.rope_scaling} scaling needs it")
+        if self.rope_scaling == "yarn" and self.rope_theta == 1.0:
+            raise self._wrong("rope_theta", "must be more than 1 with YaRN")
         if (self.positions == "alibi") != (self.alibi_max_bias > 0):
             raise self._wrong("alibi_max_bias", "belongs to the positions called alibi")
         if self.n_experts:
@@ -210,8 +212,8 @@ class ModelConfig:
         allowed = ("none", "branch") if self.pre_norm else ("branch", "sum")
         if self.post_norm not in (("none",) if self.parallel_residual else allowed):
             raise self._wrong("post_norm", "does not go with pre_norm and parallel_residual")
-        if not self.causal and self.pooling in ("none", "last"):
-            raise self._wrong("pooling", f"an encoder's cannot be {self.pooling!r}")
+        if not self.causal and (self.pooling in ("none", "last") or self.sliding_window):
+            raise self._wrong("pooling", f"no encoder has {self.pooling!r}, or sliding windows")
 
     def slides(self, layer: int) -> bool:
         """Whether a layer attends only to the last `sliding_window` positions."""

@@ -178,6 +178,7 @@ MORE: dict[str, Callable[[gguf.GGUFWriter, Any], None]] = {
     "gemma2": _gemma2,
     "gemma3": _window,
     "phi3": _window,
+    "olmo2": _window,
     "starcoder2": _window,
     "command-r": _cohere,
     "cohere2": _cohere,

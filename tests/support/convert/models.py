@@ -165,6 +165,16 @@ MODELS: dict[str, Model] = {
         },
     ),
     "olmo2": Model("olmo2", "Olmo2"),
+    "olmo3": Model(
+        "olmo2",
+        "Olmo3",
+        {
+            "num_hidden_layers": 5,
+            "sliding_window": 9,
+            "layer_types": [*["sliding_attention"] * 3, "full_attention", "sliding_attention"],
+            "rope_parameters": YARN,
+        },
+    ),
     "stablelm": Model("stablelm", "StableLm", {"use_qkv_bias": True}),
     "stablelm-parallel": Model("stablelm", "StableLm", {"use_parallel_residual": True}),
     "bitnet": Model("bitnet", "BitNet", {"hidden_act": "relu2", "tie_word_embeddings": True}),

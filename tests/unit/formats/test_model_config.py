@@ -129,6 +129,8 @@ def test_fields_without_a_default_are_those_of_the_first_version() -> None:
         {"post_norm": "branch", "parallel_residual": True},
         {"causal": False},
         {"causal": False, "pooling": "last"},
+        {"causal": False, "pooling": "cls", "sliding_window": 4},
+        {"rope_scaling": "yarn", "rope_original_context": 64, "rope_theta": 1.0},
     ],
     ids=str,
 )
@@ -193,6 +195,7 @@ def test_keys(changes: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"attention__head_count_kv": [2, 1]}, "head_count_kv differs between layers"),
         ({"attention__clamp_kqv": 8.0}, "clamp_kqv"),
         ({"attention__sliding_window_pattern": [False, True]}, "irregular"),
+        ({"rope__dimension_count_swa": 8}, "rope.dimension_count_swa is not 16"),
         ({"attention__value_length": 8}, "value_length differs from key_length"),
         ({"expert_count": 4, "expert_gating_func": 2}, "expert_gating_func"),
         ({"pooling_type": 9}, "pooling_type"),

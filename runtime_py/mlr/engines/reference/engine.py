@@ -76,11 +76,11 @@ class ReferenceEngine:
                     raise FormatError("model", expected.name, 0, "is missing")
                 continue
             type_name, shape, data = tensors[expected.name]
-            if tuple(shape) != expected.shape:
+            if not expected.fits(shape):
                 raise FormatError(
                     "model", expected.name, 0, f"has shape {shape}, not {expected.shape}"
                 )
-            weights[expected.name] = dequantize(type_name, data, shape, dtype)
+            weights[expected.name] = dequantize(type_name, data, expected.shape, dtype)
         types = {name: tensors[name][0] for name in weights}
         kept = "float16" if kernel_rounding else dtype
         states = [SequenceState(config, context_length, kept) for _ in range(sequences)]

@@ -41,7 +41,10 @@ LLAMA_FAMILY = {
     "exaone": Architecture(),
     "granite": Architecture({"rope_style": "interleaved"}, _granite),
     "granitemoe": Architecture({"rope_style": "interleaved"}, _granite),
-    "olmo2": Architecture({"pre_norm": False, "post_norm": "branch", "qk_norm": "full"}),
+    # OLMo 2 and 3; the latter slides in three layers of four.
+    "olmo2": Architecture(
+        {"pre_norm": False, "post_norm": "branch", "qk_norm": "full", "sliding_pattern": 4}
+    ),
     "bitnet": Architecture({"sub_norms": True}, _bitnet),
     "bitnet-b1.58": Architecture({"sub_norms": True, "activation": "relu_squared"}, _bitnet),
     "stablelm": Architecture({"norm": "layer"}, _stablelm),

@@ -141,6 +141,13 @@ def _rope_scaling(header: Header) -> Fields:
 def _window(header: Header, fields: Fields) -> Fields:
     window = header.integer("attention.sliding_window", fields.get("sliding_window", 0))
     everywhere = fields["n_layers"] + 1
+    for key, same in (
+        ("attention.key_length_swa", fields["head_dim"]),
+        ("attention.value_length_swa", fields["head_dim"]),
+        ("rope.dimension_count_swa", fields["rope_dim"]),
+    ):
+        if header.integer(key, same) != same:
+            raise header.unsupported(key, f"is not {same}, as of other layers: not supported")
     slides = header.flags("attention.sliding_window_pattern")
     if slides is not None:
         pattern = _period(header, slides)
