@@ -9,7 +9,6 @@ enough layers for a global one among those with a sliding window.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,16 +92,14 @@ def tiny_gguf(
     seed: int = 0,
     tied: bool = True,
     tokenizer: str = "spm",
-    weights: Mapping[str, NDArray[np.float32]] | None = None,
     **overrides: Any,
 ) -> Path:
     """Write a tiny model to `path` and return it. The same arguments give the same bytes.
 
     `quantization` is the type of every matrix (one of `QUANTIZATIONS`), or `"MIXED"` for a type
     per kind of matrix, as in Q4_K_M. `tied` leaves `output.weight` out. `tokenizer` is `"spm"`
-    or `"bpe"`. `weights` gives every tensor by name instead of random ones, stored as float32.
-    `overrides` are fields of `TinyShape`; the feed-forward width defaults to the most awkward
-    one that the type allows.
+    or `"bpe"`. `overrides` are fields of `TinyShape`; the feed-forward width defaults to the most
+    awkward one that the type allows.
     """
     if architecture not in SHAPES:
         raise ValueError(f"no tiny model for {architecture!r}")
@@ -120,9 +117,7 @@ def tiny_gguf(
         name = expected.name
         if not expected.required and not _wanted(name, shape, tied):
             continue
-        if weights is not None:
-            writer.add_tensor(name, np.ascontiguousarray(weights[name], dtype=np.float32))
-        elif len(expected.shape) == 1:
+        if len(expected.shape) == 1:
             writer.add_tensor(name, _vector(rng, name, expected.shape[0]))
         else:
             rows, columns = expected.shape

@@ -1,4 +1,7 @@
-"""The architectures that are known: how to read their hyperparameters, one entry each."""
+"""The architectures that are known: how to read their hyperparameters, one entry each.
+
+README.md beside this file says how to add one.
+"""
 
 from __future__ import annotations
 
