@@ -101,8 +101,8 @@ def _refuse_split(gguf: GgufFile) -> None:
     parts = gguf.metadata.get("split.count", 1)
     if isinstance(parts, int) and parts > 1:
         raise UnsupportedModelError(
-            f"{gguf.name}: is one of {parts} files of a split model; join them first "
-            "(llama-gguf-split --merge FIRST-PART MODEL.gguf)"
+            f"{gguf.name}: is one of {parts} files of a split model; put them all into one folder "
+            "under the names NAME-00001-of-…, and package the first of them or the folder"
         )
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlr.errors import RequestError
-from mlr.formats.detect import detect
+from mlr.formats.detect import detect, require_packageable
 from mlr.formats.source import ByteSource, FileSource
 from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
 from mlr_build.progress import Progress
+from mlr_build.split_gguf import first_part, join_parts, part_paths, split_name
 
 __all__ = ["OpenedSource", "Preflight", "find_model", "open_source"]
 
@@ -68,12 +69,23 @@ def _open_path(path: Path) -> Iterator[OpenedSource]:
         raise RequestError(f"{path}: there is no such file or folder")
     model = find_model(path) if path.is_dir() else path
     licenses = _licenses_in(path) if path.is_dir() else ()
-    with FileSource(model) as source:
-        yield OpenedSource(source, origin=model.name, stem=model.stem, licenses=licenses)
+    split = split_name(model)
+    if split is None:
+        with FileSource(model) as source:
+            yield OpenedSource(source, origin=model.name, stem=model.stem, licenses=licenses)
+        return
+    stem, count = split
+    paths = part_paths(model)
+    with contextlib.ExitStack() as stack:
+        parts = [stack.enter_context(FileSource(part)) for part in paths]
+        for part in parts:
+            require_packageable(part)
+        whole = join_parts(parts, f"{model.with_name(stem)} ({count} parts)")
+        yield OpenedSource(whole, origin=paths[0].name, stem=stem, licenses=licenses)
 
 
 def find_model(folder: Path) -> Path:
-    """The one model file in a folder; raises `RequestError` with the candidates."""
+    """The one model file in a folder or the first part of it; else `RequestError` with them all."""
     candidates, others = [], []
     for path in sorted(folder.iterdir()):
         if not path.is_file():
@@ -86,6 +98,8 @@ def find_model(folder: Path) -> Path:
             others.append(f"{path.name} ({found.title})")
     if len(candidates) == 1:
         return candidates[0]
+    if (part := first_part(candidates)) is not None:
+        return part
     if candidates:
         names = ", ".join(path.name for path in candidates[:10])
         raise RequestError(f"{folder} holds several models; name one of them: {names}")

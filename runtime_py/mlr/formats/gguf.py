@@ -84,6 +84,7 @@ class GgufFile:
     data_offset: int  # where tensor data begin, from the start of the file
     size: int
     offsets: dict[str, int] = field(repr=False)  # where each key and tensor is described
+    key_ranges: dict[str, tuple[int, int]] = field(repr=False)  # the bytes of each key and value
 
     def locate(self, error: FormatError) -> FormatError:
         """The error with the offset of the key or tensor that it names."""
@@ -163,6 +164,7 @@ def read_gguf(source: ByteSource) -> GgufFile:
     n_keys = cursor.count("metadata count", MAX_KEYS, 8 + 4 + 1)
     metadata: dict[str, Any] = {}
     offsets: dict[str, int] = {}
+    key_ranges: dict[str, tuple[int, int]] = {}
     reader = _MetadataReader(cursor)
     alignment = DEFAULT_ALIGNMENT
     for index in range(n_keys):
@@ -184,6 +186,7 @@ def read_gguf(source: ByteSource) -> GgufFile:
             )
         offsets[key] = cursor.offset
         metadata[key] = reader.value(kind, key[:80])
+        key_ranges[key] = (start, cursor.offset)
         if key == "general.alignment":
             alignment = _check_alignment(cursor, kind, metadata[key], offsets[key])
     entries = _read_tensor_entries(cursor, n_tensors, alignment, offsets)
@@ -198,6 +201,7 @@ def read_gguf(source: ByteSource) -> GgufFile:
         data_offset=data_offset,
         size=source.size,
         offsets=offsets,
+        key_ranges=key_ranges,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from mlr.errors import FormatError
 
-__all__ = ["ByteSource", "BytesSource", "FileSource", "JoinedSource"]
+__all__ = ["ByteSource", "BytesSource", "FileSource", "JoinedSource", "check_range"]
 
 
 class ByteSource(Protocol):

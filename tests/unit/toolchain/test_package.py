@@ -266,7 +266,7 @@ def refusal(source: Path, tmp_path: Path, progress: Progress) -> LoadError:
         ({"llama__rope__scaling__type": "su"}, UnsupportedModelError, "rope.scaling.type is 'su'"),
         ({"llama__novel_scale": 2}, UnsupportedModelError, "llama.novel_scale is 2: what it means"),
         ({"llama__context_length": "long"}, FormatError, "llama.context_length at byte"),
-        ({"split__count": 3}, UnsupportedModelError, "one of 3 files of a split model; join them"),
+        ({"split__count": 3}, UnsupportedModelError, "one of 3 files of a split model; put them"),
         ({"tokenizer__ggml__tokens": None}, FormatError, "600 embeddings and no tokens"),
         ({"tokenizer__ggml__tokens": ["a", "b"]}, FormatError, "600 embeddings and 2 tokens"),
         ({"tokenizer__ggml__model": "rwkv"}, TokenizerError, "rwkv"),

