@@ -25,11 +25,42 @@ enum {
   VECTORS = ROWS / 4,
 };
 
+/* Sums over a few groups of columns. In the narrow build those of weights of few bits are kept in
+ * 16 bits, two a row, for as many groups as cannot overflow, and widened when they are weighed:
+ * its hosts make three instructions of the dot with 32-bit sums and one of that with 16-bit sums. */
+#ifdef MLR_NARROW
+#define IS_NARROW(bits) ((bits) <= 5)
+INLINE Sum narrow_dot(Sum s, v128_t w, Group x) {
+  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), w));
+}
+INLINE v128_t narrow_weighed(Sum s, v128_t weights) { return wasm_i32x4_dot_i16x8(s, weights); }
+#else
+#define IS_NARROW(bits) ((bits) == 0)
+INLINE Sum narrow_dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
+INLINE v128_t narrow_weighed(Sum s, v128_t weights) { return wasm_i32x4_mul(sum_total(s), weights); }
+#endif
+
+INLINE uint32_t most_groups(uint32_t bits) { return IS_NARROW(bits) && bits == 5 ? 4 : 8; }
+INLINE int32_t weight_of(int32_t scale, uint32_t bits) {
+  return IS_NARROW(bits) ? (scale & 0xffff) | scale << 16 : scale;
+}
+INLINE Sum dot(Sum s, v128_t w, Group x, uint32_t bits) {
+  return IS_NARROW(bits) ? narrow_dot(s, w, x) : dot_unsigned(s, w, x);
+}
+/* A sum times a weight made by weight_of; a power of two. */
+INLINE v128_t weighed(Sum s, v128_t weights, uint32_t bits) {
+  return IS_NARROW(bits) ? narrow_weighed(s, weights) : wasm_i32x4_mul(sum_total(s), weights);
+}
+INLINE v128_t shifted(Sum s, uint32_t shift, uint32_t bits) {
+  return IS_NARROW(bits) ? narrow_weighed(s, wasm_i16x8_splat((int16_t)(1 << shift)))
+                         : wasm_i32x4_shl(sum_total(s), shift);
+}
+
 typedef struct {
   uint8_t w[CHUNK / 4 * PLANES][TILES][4 * TILE]; /* groups of four columns, as in repack.c */
   float d[CHUNK / 32][ROWS];                      /* of each 32 columns, or the first CHUNK / 256 */
   float dmin[CHUNK / 256][ROWS];
-  int32_t scale[CHUNK / 16][ROWS];          /* K types: of each sub-block */
+  int32_t scale[CHUNK / 16][ROWS];          /* K types: of each sub-block, by weight_of */
   int16_t minimum[CHUNK / 32][ROWS][2];     /* and what is taken off per unit of the activations, */
                                             /* sub-blocks in pairs */
 } Panel;
@@ -89,7 +120,7 @@ static void unpack_q4_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) 
   put_scales(&p->dmin[b], i, block + 16);
   for (uint32_t j = 0; j < 8; j++)
     for (uint32_t r = 0; r < TILE; r++) {
-      p->scale[8 * b + j][TILE * i + r] = block[32 + 8 * j + r];
+      p->scale[8 * b + j][TILE * i + r] = weight_of(block[32 + 8 * j + r], 4);
       p->minimum[4 * b + j / 2][TILE * i + r][j & 1] = block[96 + 16 * (j / 2) + 2 * r + (j & 1)];
     }
   for (uint32_t g = 0; g < 64; g++) {
@@ -103,7 +134,7 @@ static void unpack_q6_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) 
   for (uint32_t j = 0; j < 16; j++)
     for (uint32_t r = 0; r < TILE; r++) {
       int8_t scale = (int8_t)block[16 + 8 * j + r];
-      p->scale[16 * b + j][TILE * i + r] = scale;
+      p->scale[16 * b + j][TILE * i + r] = weight_of(scale, 6);
       p->minimum[8 * b + j / 2][TILE * i + r][j & 1] = (int16_t)(32 * scale); /* weights + 32 */
     }
   v128_t bits = wasm_i8x16_const_splat(0x30);
@@ -131,39 +162,35 @@ static void unpack(Panel *p, uint32_t i, uint32_t b, const uint8_t *block, uint3
 /* --- Multiplying: a panel times TOKENS tokens ------------------------------------------------ */
 
 typedef struct {
-  v128_t v[TOKENS][VECTORS]; /* a sum for each token and row */
+  v128_t v[TOKENS][VECTORS]; /* of each token and row */
 } Block;
+
+typedef struct {
+  Sum v[TOKENS][VECTORS];
+} Sums;
 
 typedef struct {
   Row row[TOKENS]; /* from the panel's first column on */
   float *out[TOKENS][TILES];
 } Pair;
 
-/* sum += `groups` groups of weights times those columns of the activations. */
-INLINE void dots(Sum sum[TOKENS][VECTORS], const uint8_t *w, const Pair *pair, uint32_t column,
-                 uint32_t groups) {
+/* `groups` groups of weights of at most `bits` bits times the activations from `column` on, plus
+ * an offset for each token; narrow sums have none. */
+INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t groups, uint32_t bits,
+                 const int32_t offset[TOKENS]) {
+  Sums sums;
+  for (uint32_t t = 0; t < TOKENS; t++)
+    for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = sum_start(IS_NARROW(bits) ? 0 : offset[t]);
   Group x0 = pair->row[0].q + column, x1 = pair->row[1].q + column;
   KEEP_LOOP for (uint32_t g = 0; g < groups; g++, w += TILES * 4 * TILE, x0 += 4, x1 += 4) {
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);
     for (uint32_t v = 0; v < VECTORS; v++) {
-      sum[0][v] = dot_unsigned(sum[0][v], weight[v], x0);
-      sum[1][v] = dot_unsigned(sum[1][v], weight[v], x1);
+      sums.v[0][v] = dot(sums.v[0][v], weight[v], x0, bits);
+      sums.v[1][v] = dot(sums.v[1][v], weight[v], x1, bits);
     }
   }
-}
-
-#ifdef __wasm_relaxed_simd__
-INLINE Sum sum_times_16(Sum s) { return wasm_i32x4_shl(s, 4); }
-#else
-INLINE Sum sum_times_16(Sum s) { return s; } /* one plane: not used */
-#endif
-
-INLINE void start_sums(Sum sum[TOKENS][VECTORS], int32_t first, int32_t second) {
-  for (uint32_t v = 0; v < VECTORS; v++) {
-    sum[0][v] = sum_start(first);
-    sum[1][v] = sum_start(second);
-  }
+  return sums;
 }
 
 INLINE Block load_block(const Pair *pair, bool first) {
@@ -180,92 +207,99 @@ INLINE void store_block(const Pair *pair, const Block *block) {
       wasm_v128_store(pair->out[t][v / 2] + 4 * (v % 2), block->v[t][v]);
 }
 
-/* Types with a scale for each 32 columns; `offset` is added to each weight. */
-INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, int32_t offset,
-                         uint32_t planes, bool first) {
+/* Types with a scale for each 32 columns, of weights of at most `bits` bits in `planes` planes;
+ * `offset` is added to each weight. */
+INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t bits,
+                         int32_t offset, uint32_t planes, bool first) {
+  const uint32_t groups = most_groups(bits), n_parts = 8 / groups;
+  const int32_t none[TOKENS] = {0, 0};
   Block out = load_block(pair, first);
   for (uint32_t b = 0; b < blocks; b++) {
-    Sum sum[TOKENS][VECTORS];
-    int32_t start0 = offset * pair->row[0].sum32[b], start1 = offset * pair->row[1].sum32[b];
-    if (planes == 1) {
-      start_sums(sum, start0, start1);
-    } else { /* 16 times the sum of the high nibbles, and the low ones follow */
-      start_sums(sum, start0 / 16, start1 / 16);
-      dots(sum, p->w[8 * planes * b][0], pair, 32 * b, 8);
-      for (uint32_t v = 0; v < VECTORS; v++) {
-        sum[0][v] = sum_times_16(sum[0][v]);
-        sum[1][v] = sum_times_16(sum[1][v]);
-      }
+    const uint8_t *w = p->w[8 * planes * b][0];
+    int32_t offsets[TOKENS];
+    for (uint32_t t = 0; t < TOKENS; t++) offsets[t] = offset * pair->row[t].sum32[b];
+    Sums high, parts[2];
+    if (planes == 2) {
+      high = dots(w, pair, 32 * b, 8, bits, none);
+      w = p->w[16 * b + 8][0];
     }
-    dots(sum, p->w[8 * (planes * b + planes - 1)][0], pair, 32 * b, 8);
+    for (uint32_t i = 0; i < n_parts; i++)
+      parts[i] = dots(w + sizeof p->w[0] * groups * i, pair, 32 * b + 4 * groups * i, groups, bits,
+                      i == 0 ? offsets : none);
     for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t d = wasm_v128_load32_splat(pair->row[t].scale + b);
       for (uint32_t v = 0; v < VECTORS; v++) {
+        v128_t sum = shifted(parts[0].v[t][v], 0, bits);
+        if (n_parts == 2) sum = wasm_i32x4_add(sum, shifted(parts[1].v[t][v], 0, bits));
+        if (planes == 2) sum = wasm_i32x4_add(sum, shifted(high.v[t][v], 4, bits));
+        if (IS_NARROW(bits)) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(offsets[t]));
         v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d);
-        out.v[t][v] = wasm_f32x4_add(out.v[t][v], scaled(sum_total(sum[t][v]), scale));
+        out.v[t][v] = wasm_f32x4_add(out.v[t][v], scaled(sum, scale));
       }
     }
   }
   store_block(pair, &out);
 }
 
-/* The K types: 256 columns in sub-blocks of `columns`, each with an integer scale and minimum. */
-INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t columns,
-                               bool has_dmin, bool first) {
-  Block out = load_block(pair, first);
-  const uint32_t parts = 256 / columns;
+/* The K types: 256 columns in sub-blocks of `columns`, each with an integer scale and minimum. The
+ * sums of all sub-blocks are made first, in memory: the registers belong to the dots. */
+INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t bits,
+                               uint32_t columns, bool has_dmin, bool first) {
+  const uint32_t n_subs = 256 / columns, groups = min_u32(columns / 4, most_groups(bits));
+  const uint32_t n_parts = columns / 4 / groups; /* of a sub-block */
+  const int32_t none[TOKENS] = {0, 0};
+  Sums parts[16];
   for (uint32_t b = 0; b < blocks; b++) {
-    Block total, minimum;
-    for (uint32_t t = 0; t < TOKENS; t++)
-      for (uint32_t v = 0; v < VECTORS; v++)
-        total.v[t][v] = minimum.v[t][v] = wasm_i32x4_const_splat(0);
-    KEEP_LOOP for (uint32_t j = 0; j < parts; j++) {
-      Sum sum[TOKENS][VECTORS];
-      start_sums(sum, 0, 0);
-      dots(sum, p->w[64 * b + columns / 4 * j][0], pair, 256 * b + columns * j, columns / 4);
-      for (uint32_t v = 0; v < VECTORS; v++) {
-        v128_t scale = wasm_v128_load(p->scale[parts * b + j] + 4 * v);
-        for (uint32_t t = 0; t < TOKENS; t++)
-          total.v[t][v] = wasm_i32x4_add(total.v[t][v], wasm_i32x4_mul(sum_total(sum[t][v]), scale));
-      }
-    }
-    KEEP_LOOP for (uint32_t j = 0; j < parts; j += 2)
-      for (uint32_t t = 0; t < TOKENS; t++) {
-        const int16_t *sums = columns == 32 ? pair->row[t].sum32 : pair->row[t].sum16;
-        v128_t x = wasm_v128_load32_splat(sums + parts * b + j);
+    KEEP_LOOP for (uint32_t i = 0; i < n_subs * n_parts; i++)
+      parts[i] = dots(p->w[64 * b + groups * i][0], pair, 256 * b + 4 * groups * i, groups, bits, none);
+    for (uint32_t t = 0; t < TOKENS; t++) {
+      v128_t total[VECTORS], minimum[VECTORS];
+      for (uint32_t v = 0; v < VECTORS; v++) total[v] = minimum[v] = wasm_i32x4_const_splat(0);
+      KEEP_LOOP for (uint32_t j = 0; j < n_subs; j++)
         for (uint32_t v = 0; v < VECTORS; v++) {
-          v128_t m = wasm_v128_load(p->minimum[(parts * b + j) / 2][4 * v]);
-          minimum.v[t][v] = wasm_i32x4_add(minimum.v[t][v], wasm_i32x4_dot_i16x8(m, x));
+          v128_t scale = wasm_v128_load(p->scale[n_subs * b + j] + 4 * v);
+          for (uint32_t i = n_parts * j; i < n_parts * (j + 1); i++)
+            total[v] = wasm_i32x4_add(total[v], weighed(parts[i].v[t][v], scale, bits));
+        }
+      const int16_t *x = columns == 32 ? pair->row[t].sum32 : pair->row[t].sum16;
+      KEEP_LOOP for (uint32_t j = 0; j < n_subs; j += 2) {
+        v128_t two = wasm_v128_load32_splat(x + n_subs * b + j);
+        for (uint32_t v = 0; v < VECTORS; v++) {
+          v128_t m = wasm_v128_load(p->minimum[(n_subs * b + j) / 2][4 * v]);
+          minimum[v] = wasm_i32x4_add(minimum[v], wasm_i32x4_dot_i16x8(m, two));
         }
       }
-    for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t d = wasm_v128_load32_splat(pair->row[t].scale + 8 * b);
       for (uint32_t v = 0; v < VECTORS; v++) {
+        float *to = pair->out[t][v / 2] + 4 * (v % 2);
         v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d), sum;
         if (has_dmin) {
           v128_t dmin = wasm_f32x4_mul(wasm_v128_load(p->dmin[b] + 4 * v), d);
-          sum = wasm_f32x4_sub(scaled(total.v[t][v], scale), scaled(minimum.v[t][v], dmin));
+          sum = wasm_f32x4_sub(scaled(total[v], scale), scaled(minimum[v], dmin));
         } else {
-          sum = scaled(wasm_i32x4_sub(total.v[t][v], minimum.v[t][v]), scale);
+          sum = scaled(wasm_i32x4_sub(total[v], minimum[v]), scale);
         }
-        out.v[t][v] = wasm_f32x4_add(out.v[t][v], sum);
+        v128_t before = first && b == 0 ? wasm_f32x4_const_splat(0.0f) : wasm_v128_load(to);
+        wasm_v128_store(to, wasm_f32x4_add(before, sum));
       }
     }
   }
-  store_block(pair, &out);
 }
 
-static void times_5bit(const Panel *p, uint32_t blocks, const Pair *pair, int32_t offset, bool first) {
-  times_blocks(p, blocks, pair, offset, 1, first);
+static void times_q4_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+  times_blocks(p, blocks, pair, 4, -8, 1, first);
 }
-static void times_8bit(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_blocks(p, blocks, pair, -128, PLANES, first);
+static void times_q5_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+  times_blocks(p, blocks, pair, 5, -16, 1, first);
+}
+static void times_q8_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+  times_blocks(p, blocks, pair, 4, -128, PLANES, first);
 }
 static void times_q4_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_super_blocks(p, blocks, pair, 32, true, first);
+  times_super_blocks(p, blocks, pair, 4, 32, true, first);
 }
 static void times_q6_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_super_blocks(p, blocks, pair, 16, false, first);
+  times_super_blocks(p, blocks, pair, 6, 16, false, first);
 }
 
 /* Tiles `tile` … `end` of `w` times the first `n` rows of activations; see matmul_tiles. */
@@ -294,9 +328,9 @@ void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, ui
         }
         bool first = column == 0;
         switch (w->type) {
-          case TYPE_Q4_0: times_5bit(&panel, blocks, &pair, -8, first); break;
-          case TYPE_Q5_0: times_5bit(&panel, blocks, &pair, -16, first); break;
-          case TYPE_Q8_0: times_8bit(&panel, blocks, &pair, first); break;
+          case TYPE_Q4_0: times_q4_0(&panel, blocks, &pair, first); break;
+          case TYPE_Q5_0: times_q5_0(&panel, blocks, &pair, first); break;
+          case TYPE_Q8_0: times_q8_0(&panel, blocks, &pair, first); break;
           case TYPE_Q4_K: times_q4_k(&panel, blocks, &pair, first); break;
           default: times_q6_k(&panel, blocks, &pair, first); break;
         }

@@ -1,0 +1,329 @@
+"""The kernel's phases under wasmtime and in Node; two versions of it side by side.
+
+    python -m tests.bench.bench_kernel [SOURCES …] [--model MODEL.gguf] [--threads 1] [--json]
+
+in the repository's root. SOURCES are directories of kernel sources, one or more, this tree's when
+none is given (`git worktree` makes others); all are compiled alike and run in one process, taking
+turns. Timed: matrix products of each weight type at the demo model's shapes, a token's decoding,
+the prefill of a prompt. The best of many short runs counts, and under wasmtime one thread is timed
+by its processor time: other work on the machine disturbs that least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wasmtime
+from rich.console import Console
+from rich.table import Table
+
+from hatch_build import BUILDS, FLAGS, SOURCES
+from mlr.engines.kernel.abi import PAGE
+from mlr.engines.kernel.descriptor import build_descriptor
+from mlr.engines.kernel.instance import KernelOptions
+from mlr.engines.kernel.wasmtime import _as_extern, plan
+from mlr.formats.gguf import read_gguf
+from mlr.formats.model_config import ModelConfig
+from mlr.formats.source import FileSource
+from tests.bench.bench_native import STREAM, STREAM_BYTES, bytes_per_token, stream_bandwidth
+from tests.bench.measure import DEMO_MODEL, machine
+
+HERE = Path(__file__).parent
+CONTEXT = 1024
+TYPES = {"Q4_0": 2, "Q5_0": 6, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14}
+SHAPES = {"Q4_K": (640, 2048), "Q6_K": (640, 2048)}  # rows, columns; of the others:
+SHAPE = (2048, 640)
+TOKENS = (1, 4, 64)
+WORK = 300_000_000  # multiplications a product is repeated to, at least
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one host measured: `runs[repeat][kernel]` holds seconds in the job's order."""
+
+    host: str
+    runs: list[list[list[float]]]
+    bandwidth: float | None  # bytes a second of a streaming read in this host
+
+    def best(self, kernel: int, index: int) -> float:
+        """The shortest time of one quantity."""
+        return min(run[kernel][index] for run in self.runs)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", type=Path, nargs="*", default=[SOURCES])
+    parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="a GGUF file")
+    parser.add_argument("--build", choices=BUILDS, default="relaxed")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--new-tokens", type=int, default=16)
+    parser.add_argument("--node", default=shutil.which("node"), help="none to do without")
+    parser.add_argument("--only", choices=("products", "model"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows: list[dict[str, Any]] = []
+        if options.only != "model":
+            rows += products(options, folder)
+        if options.only != "products":
+            rows += model(options, folder)
+    show(options, rows)
+
+
+def compile_sources(options: argparse.Namespace, folder: Path, extra: list[Path]) -> list[str]:
+    """One module for each directory of sources."""
+    paths = []
+    for number, sources in enumerate(options.sources):
+        path = folder / f"kernel-{number}-{len(extra)}.wasm"
+        command = [sys.executable, "-m", "ziglang", "cc", f"-mcpu={BUILDS[options.build]}"]
+        files = [*sorted(sources.glob("*.c")), *extra]
+        command += [*FLAGS, f"-I{sources}", *map(str, files), "-o", str(path)]
+        subprocess.run(command, check=True)
+        paths.append(str(path))
+    return paths
+
+
+def in_hosts(options: argparse.Namespace, folder: Path, job: dict[str, Any]) -> list[Results]:
+    """The same job under wasmtime and, where it is there, in Node."""
+    results = [under_wasmtime(job)]
+    if options.node and options.node != "none":
+        path = folder / "job.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+        command = [options.node, str(HERE / "kernel.mjs"), str(path)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        data = json.loads(done.stdout)
+        results.append(Results(f"Node {data['node']}", data["runs"], data["bandwidth"]))
+    return results
+
+
+def products(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Matrix products by type and number of tokens, in 10^9 multiplications a second."""
+    jobs = []
+    for (name, number), tokens in product(TYPES.items(), TOKENS):
+        rows, cols = SHAPES.get(name, SHAPE)
+        repeats = -(-WORK // (rows * cols * tokens))
+        jobs.append(
+            {"type": number, "rows": rows, "cols": cols, "tokens": tokens, "repeats": repeats}
+        )
+    job = {
+        "kernels": compile_sources(options, folder, [HERE / "products.c"]),
+        "pages": 512,
+        "products": jobs,
+        "repeats": options.repeats,
+        "byClock": False,
+    }
+    names = [f"{name}, {tokens} tokens" for name, tokens in product(TYPES, TOKENS)]
+    counts = [j["rows"] * j["cols"] * j["tokens"] * j["repeats"] / 1e9 for j in jobs]
+    return [
+        {
+            "host": result.host,
+            "quantity": f"{name}: 10⁹ products/s",
+            "rates": [counts[i] / result.best(k, i) for k in range(len(options.sources))],
+        }
+        for result in in_hosts(options, folder, job)
+        for i, name in enumerate(names)
+    ]
+
+
+def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Tokens a second of prefill and of decoding, sampling not counted."""
+    source = FileSource(options.model)
+    try:
+        file = read_gguf(source)
+    finally:
+        source.close()
+    shapes = {tensor.name: tensor.shape for tensor in file.tensors}
+    config = ModelConfig.from_gguf(file.metadata, shapes)
+    descriptor = build_descriptor(config, file.tensors)
+    (folder / "descriptor").write_bytes(descriptor)
+    needs = plan(descriptor, KernelOptions(CONTEXT, options.threads, 1, "f16"))
+    (folder / "stream.wasm").write_bytes(wasmtime.wat2wasm(STREAM))
+    noise = np.random.default_rng(1).integers(100, config.n_vocab - 1, options.prompt_tokens)
+    job = {
+        "kernels": compile_sources(options, folder, []),
+        "model": str(options.model.resolve()),
+        "descriptor": str(folder / "descriptor"),
+        "start": min(tensor.offset for tensor in file.tensors),
+        # other versions of the kernel may want more than this one
+        "pages": int(needs.total_bytes * 1.2) // PAGE,
+        "context": CONTEXT,
+        "threads": options.threads,
+        "prompt": [int(token) for token in noise],
+        "newTokens": options.new_tokens,
+        "repeats": options.repeats,
+        "byClock": options.threads > 1,
+        "stream": str(folder / "stream.wasm"),
+        "streamBytes": STREAM_BYTES,
+    }
+    weight_bytes = bytes_per_token(options.model)
+    rows: list[dict[str, Any]] = []
+    for result in in_hosts(options, folder, job):
+        kernels = range(len(options.sources))
+        decode = [options.new_tokens / result.best(k, 1) for k in kernels]
+        prefill = [options.prompt_tokens / result.best(k, 0) for k in kernels]
+        title = f"prefill {options.prompt_tokens}: tokens/s"
+        rows.append({"host": result.host, "quantity": title, "rates": prefill})
+        rows.append({"host": result.host, "quantity": "decode: tokens/s", "rates": decode})
+        if options.threads == 1 and result.bandwidth:
+            share = [100 * rate * weight_bytes / result.bandwidth for rate in decode]
+            title = f"decode: % of a streaming read at {result.bandwidth / 1e9:.1f} GB/s"
+            rows.append({"host": result.host, "quantity": title, "rates": share})
+    return rows
+
+
+def show(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Print the rows as a table, or as one JSON object."""
+    note = f"{options.build} build, {options.threads} thread(s), best of {options.repeats}"
+    note += f"; {machine()}"
+    if options.json:
+        print(json.dumps({"kernels": list(map(str, options.sources)), "rows": rows, "note": note}))
+        return
+    table = Table(title="the kernel, phase by phase")
+    table.add_column("host")
+    table.add_column("")
+    for sources in options.sources:
+        table.add_column(str(sources), justify="right")
+    for _ in options.sources[1:]:
+        table.add_column("ratio", justify="right")
+    for row in rows:
+        rates = row["rates"]
+        ratios = [f"{rate / rates[0]:.2f}×" for rate in rates[1:]]
+        table.add_row(row["host"], row["quantity"], *(f"{rate:.1f}" for rate in rates), *ratios)
+    console = Console()
+    console.print(table)
+    console.print(note, highlight=False)
+
+
+# --- wasmtime, as kernel.mjs does it in Node ---------------------------------------------------
+
+
+def under_wasmtime(job: dict[str, Any]) -> Results:
+    """Run a job here."""
+    wasmtime.SharedMemory._as_extern = _as_extern  # type: ignore[method-assign, assignment]
+    config = wasmtime.Config()
+    config.wasm_threads = config.shared_memory = config.wasm_relaxed_simd = True
+    engine = wasmtime.Engine(config)
+    kernels = [WasmtimeModule(engine, Path(path), job) for path in job["kernels"]]
+    runs = []
+    for repeat in range(job["repeats"] + 1):
+        times = [kernel.times() for kernel in kernels]
+        if repeat:  # the first is for warming up
+            runs.append(times)
+    for kernel in kernels:
+        kernel.close()
+    bandwidth = stream_bandwidth(1) if "stream" in job else None
+    return Results(f"wasmtime {version('wasmtime')}", runs, bandwidth)
+
+
+class WasmtimeModule:
+    """A compiled version of the kernel, on a memory of its own."""
+
+    def __init__(self, engine: wasmtime.Engine, path: Path, job: dict[str, Any]) -> None:
+        self._job = job
+        self._engine = engine
+        self._module = wasmtime.Module(engine, path.read_bytes())
+        limits = wasmtime.Limits(job["pages"], job["pages"])
+        self._memory: Any = wasmtime.SharedMemory(engine, wasmtime.MemoryType(limits, shared=True))
+        self._base = ctypes.addressof(self._memory.data_ptr().contents)
+        self.call = self._instance()
+        if "model" in job:
+            self._load()
+
+    def _instance(self) -> Callable[..., int]:
+        store = wasmtime.Store(self._engine)
+        exports: Any = wasmtime.Instance(store, self._module, [self._memory]).exports(store)
+
+        def call(name: str, *arguments: float) -> int:
+            result = int(exports[name](store, *arguments) or 0)
+            if result < 0:
+                raise RuntimeError(f"{name} failed: {result}")
+            return result
+
+        return call
+
+    def _write(self, address: int, data: bytes) -> None:
+        ctypes.memmove(self._base + address, data, len(data))
+
+    def _load(self) -> None:
+        job, staging, size = self._job, self.call("mlr_staging"), self.call("mlr_staging_size")
+        descriptor = Path(job["descriptor"]).read_bytes()
+        self._write(staging, descriptor)
+        self.call("mlr_open", len(descriptor), job["context"], job["threads"], 1, 0)
+        with Path(job["model"]).open("rb") as file:
+            at = file.seek(job["start"])
+            while piece := file.read(size):
+                self._write(staging, piece)
+                self.call("mlr_feed", float(at), len(piece))
+                at += len(piece)
+        self.call("mlr_ready")
+        self._batch = self.call("mlr_batch")
+        for index in range(1, job["threads"]):
+            worker = self._instance()
+            threading.Thread(target=worker, args=("mlr_worker", index), daemon=True).start()
+
+    def _evaluate(self, tokens: list[int]) -> None:
+        for start in range(0, len(tokens), self._batch):
+            part = np.array(tokens[start : start + self._batch], np.int32)
+            wanted = np.zeros_like(part)
+            wanted[-1] = start + len(part) == len(tokens)
+            self._write(self.call("mlr_tokens"), part.tobytes())
+            self._write(self.call("mlr_token_sequences"), np.zeros_like(part).tobytes())
+            self._write(self.call("mlr_wanted"), wanted.tobytes())
+            self.call("mlr_eval", len(part))
+
+    def times(self) -> list[float]:
+        """Seconds of each of the job's quantities."""
+        job = self._job
+        clock = time.perf_counter if job["byClock"] else time.thread_time
+
+        def seconds(run: Callable[[], object]) -> float:
+            start = clock()
+            run()
+            return clock() - start
+
+        if "products" in job:
+            times = []
+            for matrix in job["products"]:
+                self.call("bench_prepare", matrix["type"], matrix["rows"], matrix["cols"])
+                arguments = (matrix["tokens"], matrix["repeats"])
+                times.append(seconds(lambda: self.call("bench_run", *arguments)))  # noqa: B023
+            return times
+        self.call("mlr_truncate", 0, 0)
+        prefill = seconds(lambda: self._evaluate(job["prompt"]))
+        self.call("mlr_truncate", 0, 0)
+        self._evaluate(job["prompt"][:16])
+
+        def decode() -> None:
+            for token in job["prompt"][: job["newTokens"]]:
+                self._evaluate([token])
+
+        return [prefill, seconds(decode)]
+
+    def close(self) -> None:
+        """End the threads."""
+        if "model" in self._job:
+            self.call("mlr_close")
+
+
+if __name__ == "__main__":
+    main()
