@@ -249,10 +249,11 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
   const uint32_t n_parts = columns / 4 / groups; /* of a sub-block */
   const int32_t none[TOKENS] = {0, 0};
   Sums parts[16];
+  Block out = load_block(pair, first);
   for (uint32_t b = 0; b < blocks; b++) {
     KEEP_LOOP for (uint32_t i = 0; i < n_subs * n_parts; i++)
       parts[i] = dots(p->w[64 * b + groups * i][0], pair, 256 * b + 4 * groups * i, groups, bits, none);
-    for (uint32_t t = 0; t < TOKENS; t++) {
+    KEEP_LOOP for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t total[VECTORS], minimum[VECTORS];
       for (uint32_t v = 0; v < VECTORS; v++) total[v] = minimum[v] = wasm_i32x4_const_splat(0);
       KEEP_LOOP for (uint32_t j = 0; j < n_subs; j++)
@@ -271,7 +272,6 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
       }
       v128_t d = wasm_v128_load32_splat(pair->row[t].scale + 8 * b);
       for (uint32_t v = 0; v < VECTORS; v++) {
-        float *to = pair->out[t][v / 2] + 4 * (v % 2);
         v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d), sum;
         if (has_dmin) {
           v128_t dmin = wasm_f32x4_mul(wasm_v128_load(p->dmin[b] + 4 * v), d);
@@ -279,11 +279,11 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
         } else {
           sum = scaled(wasm_i32x4_sub(total[v], minimum[v]), scale);
         }
-        v128_t before = first && b == 0 ? wasm_f32x4_const_splat(0.0f) : wasm_v128_load(to);
-        wasm_v128_store(to, wasm_f32x4_add(before, sum));
+        out.v[t][v] = wasm_f32x4_add(out.v[t][v], sum);
       }
     }
   }
+  store_block(pair, &out);
 }
 
 static void times_q4_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
