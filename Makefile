@@ -43,7 +43,7 @@ help: ## Show the targets
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# One run makes both builds of the kernel; this one is made last.
+# One run makes all builds of the kernel; this one is made last.
 $(KERNEL): $(wildcard runtime_py/kernel/*) hatch_build.py .venv/.locked
 	$(PY) hatch_build.py
 	@touch $@

@@ -34,7 +34,26 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   for (uint32_t t = 0; t < n; t++) out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
   for (uint32_t b = 0; b < blocks; b++, tile += 272) {
     v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
-#ifdef __wasm_relaxed_simd__
+#ifdef MLR_NARROW
+    v128_t sum[MAX_N][2];
+    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = wasm_i32x4_const_splat(0);
+    KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
+      v128_t w0 = wasm_v128_load(tile + 16 + 32 * g), w1 = wasm_v128_load(tile + 32 + 32 * g);
+      for (uint32_t t = 0; t < n; t++) {
+        const uint8_t *split = x->split + 2 * ((uint64_t)(token + t) * x->cols + 32 * b + 4 * g);
+        v128_t p = wasm_v128_load32_splat(split), m = wasm_v128_load32_splat(split + 4);
+        /* of each pair of products at most both are in the one part or in the other: no overflow */
+        v128_t s0 = wasm_i16x8_sub(wasm_i16x8_relaxed_dot_i8x16_i7x16(w0, p),
+                                   wasm_i16x8_relaxed_dot_i8x16_i7x16(w0, m));
+        v128_t s1 = wasm_i16x8_sub(wasm_i16x8_relaxed_dot_i8x16_i7x16(w1, p),
+                                   wasm_i16x8_relaxed_dot_i8x16_i7x16(w1, m));
+        sum[t][0] = wasm_i32x4_add(sum[t][0], wasm_i32x4_dot_i16x8(s0, wasm_i16x8_const_splat(1)));
+        sum[t][1] = wasm_i32x4_add(sum[t][1], wasm_i32x4_dot_i16x8(s1, wasm_i16x8_const_splat(1)));
+      }
+    }
+    for (uint32_t t = 0; t < n; t++) {
+      v128_t sum0 = sum[t][0], sum1 = sum[t][1];
+#elif defined __wasm_relaxed_simd__
     v128_t plus[MAX_N][2], minus[MAX_N][2];
     for (uint32_t t = 0; t < n; t++)
       plus[t][0] = plus[t][1] = minus[t][0] = minus[t][1] = wasm_i32x4_const_splat(0);

@@ -78,28 +78,27 @@ INLINE Row row_of(const Quantized *x, uint32_t token) {
  * weights `planes` follow, as in Q5_0. */
 INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Row *row, uint32_t column,
                        uint32_t n) {
-  v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, zero = plane0;
+  v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, bit = wasm_i8x16_const_splat(0x10);
   if (fifth) {
     plane0 = wasm_v128_load(groups + 128);
     plane1 = wasm_v128_load(groups + 144);
   }
-  KEEP_LOOP for (uint32_t g = 0; g < 8; g += UNROLL(n)) {
-    for (uint32_t u = g; u < g + UNROLL(n); u++) {
-      v128_t raw = wasm_v128_load(groups + 16 * u);
+  KEEP_LOOP for (uint32_t g = 0; g < 8; g += 2) {
+    for (uint32_t u = 0; u < 2; u++) {
+      v128_t raw = wasm_v128_load(groups + 16 * (g + u));
       v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
-      if (fifth) { /* the bit of this group is the highest of each byte */
-        v128_t bit = wasm_i8x16_const_splat(0x10);
-        w0 = wasm_v128_or(w0, wasm_v128_and(wasm_i8x16_lt(plane0, zero), bit));
-        w1 = wasm_v128_or(w1, wasm_v128_and(wasm_i8x16_lt(plane1, zero), bit));
-        plane0 = wasm_i8x16_add(plane0, plane0);
-        plane1 = wasm_i8x16_add(plane1, plane1);
+      if (fifth) { /* the bits of these groups are the two highest of each byte */
+        w0 = wasm_v128_or(w0, wasm_v128_and(wasm_u16x8_shr(plane0, 3 - u), bit));
+        w1 = wasm_v128_or(w1, wasm_v128_and(wasm_u16x8_shr(plane1, 3 - u), bit));
       }
       for (uint32_t t = 0; t < n; t++) {
-        Group q = row[t].q + column + 4 * u;
+        Group q = row[t].q + column + 4 * (g + u);
         sum[t][0] = dot_unsigned(sum[t][0], w0, q);
         sum[t][1] = dot_unsigned(sum[t][1], w1, q);
       }
     }
+    plane0 = wasm_i16x8_shl(plane0, 2);
+    plane1 = wasm_i16x8_shl(plane1, 2);
   }
 }
 

@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", type=Path, nargs="*", default=[SOURCES])
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="a GGUF file")
-    parser.add_argument("--build", choices=BUILDS, default="relaxed")
+    parser.add_argument("--build", choices=BUILDS, help="each host's own when none is named")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--prompt-tokens", type=int, default=512)
@@ -90,25 +90,30 @@ def main() -> None:
     show(options, rows)
 
 
-def compile_sources(options: argparse.Namespace, folder: Path, extra: list[Path]) -> list[str]:
+def compile_sources(
+    options: argparse.Namespace, folder: Path, build: str, extra: list[Path]
+) -> list[str]:
     """One module for each directory of sources."""
     paths = []
     for number, sources in enumerate(options.sources):
-        path = folder / f"kernel-{number}-{len(extra)}.wasm"
-        command = [sys.executable, "-m", "ziglang", "cc", f"-mcpu={BUILDS[options.build]}"]
-        files = [*sorted(sources.glob("*.c")), *extra]
-        command += [*FLAGS, f"-I{sources}", *map(str, files), "-o", str(path)]
+        path = folder / f"kernel-{build}-{number}.wasm"
+        command = [sys.executable, "-m", "ziglang", "cc", *BUILDS[build], *FLAGS, f"-I{sources}"]
+        command += [*map(str, sorted(sources.glob("*.c"))), *map(str, extra), "-o", str(path)]
         subprocess.run(command, check=True)
         paths.append(str(path))
     return paths
 
 
-def in_hosts(options: argparse.Namespace, folder: Path, job: dict[str, Any]) -> list[Results]:
+def in_hosts(
+    options: argparse.Namespace, folder: Path, job: dict[str, Any], extra: list[Path]
+) -> list[Results]:
     """The same job under wasmtime and, where it is there, in Node."""
-    results = [under_wasmtime(job)]
+    kernels = compile_sources(options, folder, options.build or "narrow", extra)
+    results = [under_wasmtime(job | {"kernels": kernels})]
     if options.node and options.node != "none":
+        kernels = compile_sources(options, folder, options.build or "relaxed", extra)
         path = folder / "job.json"
-        path.write_text(json.dumps(job), encoding="utf-8")
+        path.write_text(json.dumps(job | {"kernels": kernels}), encoding="utf-8")
         command = [options.node, str(HERE / "kernel.mjs"), str(path)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         data = json.loads(done.stdout)
@@ -126,7 +131,6 @@ def products(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             {"type": number, "rows": rows, "cols": cols, "tokens": tokens, "repeats": repeats}
         )
     job = {
-        "kernels": compile_sources(options, folder, [HERE / "products.c"]),
         "pages": 512,
         "products": jobs,
         "repeats": options.repeats,
@@ -140,7 +144,7 @@ def products(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             "quantity": f"{name}: 10⁹ products/s",
             "rates": [counts[i] / result.best(k, i) for k in range(len(options.sources))],
         }
-        for result in in_hosts(options, folder, job)
+        for result in in_hosts(options, folder, job, [HERE / "products.c"])
         for i, name in enumerate(names)
     ]
 
@@ -160,7 +164,6 @@ def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     (folder / "stream.wasm").write_bytes(wasmtime.wat2wasm(STREAM))
     noise = np.random.default_rng(1).integers(100, config.n_vocab - 1, options.prompt_tokens)
     job = {
-        "kernels": compile_sources(options, folder, []),
         "model": str(options.model.resolve()),
         "descriptor": str(folder / "descriptor"),
         "start": min(tensor.offset for tensor in file.tensors),
@@ -177,7 +180,7 @@ def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     }
     weight_bytes = bytes_per_token(options.model)
     rows: list[dict[str, Any]] = []
-    for result in in_hosts(options, folder, job):
+    for result in in_hosts(options, folder, job, []):
         kernels = range(len(options.sources))
         decode = [options.new_tokens / result.best(k, 1) for k in kernels]
         prefill = [options.prompt_tokens / result.best(k, 0) for k in kernels]
@@ -193,7 +196,7 @@ def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 def show(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Print the rows as a table, or as one JSON object."""
-    note = f"{options.build} build, {options.threads} thread(s), best of {options.repeats}"
+    note = f"{options.threads} thread(s), best of {options.repeats}"
     note += f"; {machine()}"
     if options.json:
         print(json.dumps({"kernels": list(map(str, options.sources)), "rows": rows, "note": note}))

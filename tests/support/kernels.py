@@ -13,7 +13,7 @@ from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.kernel.instance import CacheType, KernelOptions
-from mlr.engines.kernel.wasmtime import WasmtimeKernel, plan
+from mlr.engines.kernel.wasmtime import BUILDS, WasmtimeKernel, plan
 from mlr.formats.gguf import read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
@@ -29,7 +29,7 @@ def open_kernel(
     threads: int = 1,
     sequences: int = 1,
     kv_type: CacheType = "f16",
-    build: str = "relaxed",
+    build: str = BUILDS[0],
     started: int | None = None,
 ) -> Iterator[KernelEngine]:
     """The kernel engine under wasmtime with the weights of a GGUF file in it.

@@ -1,4 +1,4 @@
-"""The same logits, bit for bit: at any thread count, with both builds, however a prompt is cut."""
+"""The same logits, bit for bit: at any thread count, with every build, however a prompt is cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlr.engines.kernel.wasmtime import BUILDS
 from mlr.errors import EngineError
 from tests.support.kernels import every_logits, last_logits, open_kernel
 from tests.support.tiny_cases import TYPE_CASES, TinyCase
@@ -20,7 +21,7 @@ CASES = [
     for case in TYPE_CASES
     if "MIXED" in case.name or case.arguments["architecture"] in ("llama", "gemma3")
 ]
-# The kernel's inner loops are unrolled for 1 to 4 tokens: pieces of every size modulo 4.
+# The kernel has code of its own for few tokens and takes many in pairs: pieces of every size.
 CUTS = {
     "one by one": [1] * 150,
     "growing pieces": [*range(1, 17), 14],
@@ -30,7 +31,7 @@ CUTS = {
 
 
 def logits_after(
-    path: Path, pieces: Sequence[int], *, build: str = "relaxed", threads: int = 1
+    path: Path, pieces: Sequence[int], *, build: str = BUILDS[0], threads: int = 1
 ) -> bytes:
     """The bytes of the logits after LONG, evaluated in `pieces` of so many tokens."""
     assert sum(pieces) == len(LONG)
@@ -49,11 +50,13 @@ def test_threads_builds_and_cuts(case: TinyCase, tiny: Callable[[TinyCase], Path
     assert np.frombuffer(expected, np.float32).std() > 1
     for threads in (2, 4):
         assert logits_after(path, whole, threads=threads) == expected, f"{threads} threads"
-    assert logits_after(path, whole, build="simd") == expected, "baseline build"
-    assert logits_after(path, whole, build="simd", threads=2) == expected, "baseline, 2 threads"
+    for build in BUILDS[1:]:
+        assert logits_after(path, whole, build=build) == expected, build
+        assert logits_after(path, whole, build=build, threads=2) == expected, f"{build}, 2 threads"
     for name, pieces in CUTS.items():
         assert logits_after(path, pieces) == expected, name
-    assert logits_after(path, CUTS["growing pieces"], build="simd", threads=2) == expected
+    for build in BUILDS[1:]:
+        assert logits_after(path, CUTS["growing pieces"], build=build, threads=2) == expected, build
 
 
 def test_every_token_with_two_threads(tiny: Callable[[TinyCase], Path]) -> None:

@@ -30,6 +30,7 @@ DATA = {
     "mlr/bundle/manifest.schema.json",
     "mlr/engines/kernel/kernel-simd.wasm",
     "mlr/engines/kernel/kernel-relaxed.wasm",
+    "mlr/engines/kernel/kernel-narrow.wasm",
 }
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
@@ -67,7 +68,7 @@ def total(paths: list[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-@pytest.mark.parametrize("build", ["simd", "relaxed"])
+@pytest.mark.parametrize("build", ["simd", "relaxed", "narrow"])
 def test_kernel(build: str) -> None:
     assert (KERNELS / f"kernel-{build}.wasm").stat().st_size < KERNEL_BUDGET
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILDS", "WasmtimeKernel", "open_kernel", "plan"]
 
-BUILDS = ("relaxed", "simd")  # in order of preference
+BUILDS = ("narrow", "relaxed", "simd")  # in order of preference
 PLANNER_PAGES = 64  # enough for the module's own data
 JOIN_SECONDS = 10.0
 
@@ -46,7 +46,7 @@ def _as_extern(memory: Any) -> Any:
     return ffi.wasmtime_extern_t(ffi.WASMTIME_EXTERN_SHAREDMEMORY, union)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=len(BUILDS))
 def _compiled(build: str) -> tuple[Any, Any]:
     """Engine and module of a build, compiled once per process."""
     wasmtime = _wasmtime()
@@ -105,7 +105,7 @@ class WasmtimeKernel:
     def detail(self) -> str:
         """One line on how it runs here."""
         threads = len(self._workers) + 1
-        simd = "relaxed SIMD" if self._build == "relaxed" else "SIMD"
+        simd = "SIMD" if self._build == "simd" else "relaxed SIMD"
         return f"{simd}, {threads} thread{'s' if threads > 1 else ''}, wasmtime"
 
     def call(self, name: str, *arguments: float) -> float:
