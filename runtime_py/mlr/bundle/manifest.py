@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mlr.bundle.checked import CheckedObject, load_json
@@ -18,6 +18,7 @@ from mlr.formats.ggml_types import KERNEL_TYPES, TYPES, row_bytes
 from mlr.formats.model_config import ModelConfig
 
 __all__ = [
+    "EmbeddingSettings",
     "FileEntry",
     "License",
     "Manifest",
@@ -49,6 +50,9 @@ MAX_TEXT = 1 << 13
 MAX_TOKENS = 1 << 22
 MAX_TOKEN_LENGTH = 1 << 16
 MAX_SPECIAL_TOKENS = 1 << 10
+MAX_PROMPTS = 256
+
+LATER_FIELDS = ("tokenizer_json", "special_tokens", "embedding")  # missing in version 1
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 # Every segment begins with a letter, a digit or _, so none can be "..", a drive or a root.
@@ -98,6 +102,19 @@ class SpecialTokens:
     ends: tuple[int, ...]
     before: tuple[int, ...]
     after: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSettings:
+    """How texts are made into embeddings, as the model's own files say.
+
+    `max_tokens`: a longer text is cut (None: the context's length). `prompts` are texts to put
+    in front of a text, by what they are for; `default_prompt` names one of them.
+    """
+
+    max_tokens: int | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +179,8 @@ class Manifest:
     """Everything in `manifest.json`.
 
     `tokenizer_json` is the tokenizer as a Hugging Face tokenizer.json, for clients that read
-    nothing else; None when `tokenizer` is one itself, or cannot be written as one. It and
-    `special_tokens` are missing in bundles of version 1.
+    nothing else; None when `tokenizer` is one itself, or cannot be written as one. `embedding` is
+    None where the source says nothing of it. Bundles of version 1 have none of the last three.
     """
 
     name: str
@@ -180,6 +197,7 @@ class Manifest:
     variants: tuple[Variant, ...]
     tokenizer_json: FileEntry | None = None
     special_tokens: SpecialTokens | None = None
+    embedding: EmbeddingSettings | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON-ready data."""
@@ -201,11 +219,11 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     value = load_json(data, where)
     _check_schema(value, where)
     names = ["schema", "schema_version", *Manifest.__dataclass_fields__]
-    top = CheckedObject(value, where, "", names, ("tokenizer_json", "special_tokens"))
+    top = CheckedObject(value, where, "", names, LATER_FIELDS)
     manifest = Manifest(
         name=top.text("name", 100, _NAME),
         created_by=top.text("created_by", 200),
-        task=top.text("task", 40, re.compile("generate")),
+        task=top.text("task", 40, re.compile("generate|embed|rank")),
         architecture=top.text("architecture", 64),
         parameters=top.integer("parameters", 1, MAX_BYTES),
         context_length=top.integer("context_length", 1, 1 << 30),
@@ -214,6 +232,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         tokenizer=_tokenizer(top.raw("tokenizer"), where),
         tokenizer_json=_optional_file(top, "tokenizer_json"),
         special_tokens=_special_tokens(top.raw("special_tokens"), where),
+        embedding=_embedding(top.raw("embedding"), where),
         chat_template=_optional_file(top, "chat_template"),
         files=top.items("files", 0, MAX_FILES, lambda item, path: _file(item, where, path)),
         variants=top.items(
@@ -309,6 +328,25 @@ def _special_tokens(value: Any, where: str) -> SpecialTokens | None:
         before=ids("before"),
         after=ids("after"),
     )
+
+
+def _embedding(value: Any, where: str) -> EmbeddingSettings | None:
+    if value is None:
+        return None
+    entry = CheckedObject(value, where, "embedding", EmbeddingSettings.__dataclass_fields__)
+    prompts = entry.raw("prompts")
+    if not isinstance(prompts, dict) or len(prompts) > MAX_PROMPTS:
+        raise entry.error("prompts", f"must be an object of at most {MAX_PROMPTS} texts")
+    checked = CheckedObject(prompts, where, "embedding.prompts", prompts)
+    longest = entry.raw("max_tokens")
+    settings = EmbeddingSettings(
+        None if longest is None else entry.integer("max_tokens", 1, 1 << 30),
+        {name: checked.text(name, MAX_TEXT) for name in prompts},
+        entry.optional_text("default_prompt", MAX_TEXT, None),
+    )
+    if settings.default_prompt is not None and settings.default_prompt not in prompts:
+        raise entry.error("default_prompt", "is not among the prompts")
+    return settings
 
 
 def _token_id(value: Any, where: str, path: str) -> int:

