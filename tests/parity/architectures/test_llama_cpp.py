@@ -24,6 +24,7 @@ pytestmark = pytest.mark.oracle
 TOKENS = [int(token) for token in np.random.default_rng(7).integers(3, 300, 40)]
 OTHERWISE = {
     "bitnet-b1.58": "is the name that Microsoft's own fork gives",
+    "exaone4-window": "has windows there when it has 64 layers",
     "llama-window": "the windows of Mistral's first model are left out there",
     "phi3": "windows are switched off there, with a warning",
     "starcoder2": "windows are left out there",

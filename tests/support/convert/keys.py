@@ -18,7 +18,7 @@ EPSILONS = (
 )
 LAYER_NORM = (
     *("stablelm", "command-r", "cohere2", "gpt2", "gptneox", "falcon", "bloom", "mpt"),
-    *("starcoder2", "phi2", "bert", "nomic-bert"),
+    *("starcoder2", "phi2", "nemotron", "bert", "nomic-bert"),
 )
 NO_ROPE = ("gpt2", "bloom", "mpt", "bert")
 
@@ -179,6 +179,8 @@ MORE: dict[str, Callable[[gguf.GGUFWriter, Any], None]] = {
     "gemma3": _window,
     "phi3": _window,
     "olmo2": _window,
+    "exaone4": _window,
+    "olmoe": _experts,
     "starcoder2": _window,
     "command-r": _cohere,
     "cohere2": _cohere,

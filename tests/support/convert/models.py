@@ -26,6 +26,7 @@ COMMON: dict[str, Any] = {
     "attn_implementation": "eager",
     "experts_implementation": "eager",
 }
+ADD_ONE = ("Gemma", "Nemotron")  # classes whose norms add 1 to their weights
 DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 LONGROPE = {
     "rope_type": "longrope",
@@ -153,6 +154,22 @@ MODELS: dict[str, Model] = {
     "phi3-longrope": Model("phi3", "Phi3", _longrope(16)),
     "phi3-longrope-short": Model("phi3", "Phi3", _longrope(64)),
     "phi2": Model("phi2", "Phi", {"partial_rotary_factor": 0.5}),
+    "exaone4": Model("exaone4", "Exaone4", {"sliding_window": None}),
+    "exaone4-window": Model(
+        "exaone4",
+        "Exaone4",
+        {
+            "num_hidden_layers": 5,
+            "sliding_window": 9,
+            "sliding_window_pattern": 4,
+            "layer_types": [*["sliding_attention"] * 3, "full_attention", "sliding_attention"],
+        },
+    ),
+    "ernie4_5": Model("ernie4_5", "Ernie4_5", {"head_dim": 16}),
+    "glm4": Model("glm4", "Glm4", {"head_dim": 8, "attention_bias": True}),
+    "arcee": Model("arcee", "Arcee"),
+    "nemotron": Model("nemotron", "Nemotron"),
+    "olmoe": Model("olmoe", "Olmoe", {"num_experts": 5, "num_experts_per_tok": 2}),
     "granite": Model("granite", "Granite", MULTIPLIERS),
     "granitemoe": Model(
         "granitemoe",
@@ -231,6 +248,6 @@ def random_model(name: str) -> Any:
                 value.copy_(noise * value.shape[-1] ** -0.5)
             elif parameter.endswith("bias"):
                 value.copy_(noise * 0.3)
-            else:  # a norm's; Gemma adds the 1 itself
-                value.copy_(noise * 0.2 + (0 if model.classes.startswith("Gemma") else 1))
+            else:  # a norm's
+                value.copy_(noise * 0.2 + (0 if model.classes.startswith(ADD_ONE) else 1))
     return module.double().eval()

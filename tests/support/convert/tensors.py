@@ -110,8 +110,8 @@ def _granitemoe(state: Tensors, config: Any) -> Tensors:
     return out
 
 
-def _gemma(state: Tensors, _: Any) -> Tensors:
-    return {name: value + ("norm" in name) for name, value in state.items()}
+def _add_one(state: Tensors, _: Any) -> Tensors:
+    return {n: value + n.endswith("norm.weight") for n, value in state.items()}
 
 
 def _gpt2(state: Tensors, _: Any) -> Tensors:
@@ -173,9 +173,11 @@ CHANGES: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "smollm3": _llama,
     "granite": _llama,
     "granitemoe": _granitemoe,
-    "gemma": _gemma,
-    "gemma2": _gemma,
-    "gemma3": _gemma,
+    "arcee": _llama,
+    "gemma": _add_one,
+    "gemma2": _add_one,
+    "gemma3": _add_one,
+    "nemotron": _add_one,
     "gpt2": _gpt2,
     "gptneox": _separate_heads,
     "bloom": _separate_heads,

@@ -314,7 +314,7 @@ def test_the_first_version_is_read(data: Json) -> None:
 
 def test_an_architecture_that_is_not_known_names_those_that_are(data: Json) -> None:
     data["architecture"] = data["variants"][0]["config"]["architecture"] = "mamba"
-    with pytest.raises(UnsupportedModelError, match="'mamba' is not supported; supported: bert"):
+    with pytest.raises(UnsupportedModelError, match="'mamba' is not supported; supported: arcee"):
         parse(data)
 
 

@@ -315,7 +315,7 @@ def test_an_unsupported_architecture_names_the_supported_ones(
 ) -> None:
     caught = refusal(one_tensor(tmp_path / "m.gguf", "mamba"), tmp_path, progress)
     assert isinstance(caught, UnsupportedModelError)
-    assert "architecture 'mamba' is not supported; supported: bert, " in str(caught)
+    assert "architecture 'mamba' is not supported; supported: arcee, " in str(caught)
 
 
 def test_an_unsupported_quantization_names_the_supported_ones(

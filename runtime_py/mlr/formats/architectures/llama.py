@@ -23,6 +23,11 @@ def _bitnet(header: Header, fields: Fields) -> Fields:
     return {"activation": ACTIVATIONS.get(name, fields["activation"])}
 
 
+def _exaone4(_: Header, fields: Fields) -> Fields:
+    """Where some layers slide, the others are not rotated."""
+    return {"rope_skip": 4 if fields["sliding_window"] else 0}
+
+
 def _stablelm(header: Header, _: Fields) -> Fields:
     """The 12B model has one norm for both branches."""
     return {"parallel_residual": "blk.0.ffn_norm.weight" not in header.shapes}
@@ -39,12 +44,23 @@ LLAMA_FAMILY = {
     # Phi 3, 3.5 and 4.
     "phi3": Architecture(),
     "exaone": Architecture(),
+    "exaone4": Architecture(
+        {"pre_norm": False, "post_norm": "branch", "qk_norm": "head", "sliding_pattern": 4},
+        _exaone4,
+    ),
+    "ernie4_5": Architecture({"rope_style": "interleaved"}),
+    "glm4": Architecture({"rope_style": "interleaved", "post_norm": "branch"}),
+    "arcee": Architecture(
+        {"rope_style": "interleaved", "activation": "relu_squared", "gated": False}
+    ),
+    "nemotron": Architecture({"norm": "layer", "activation": "relu_squared", "gated": False}),
     "granite": Architecture({"rope_style": "interleaved"}, _granite),
     "granitemoe": Architecture({"rope_style": "interleaved"}, _granite),
     # OLMo 2 and 3; the latter slides in three layers of four.
     "olmo2": Architecture(
         {"pre_norm": False, "post_norm": "branch", "qk_norm": "full", "sliding_pattern": 4}
     ),
+    "olmoe": Architecture({"qk_norm": "full", "expert_weights_norm": False}),
     "bitnet": Architecture({"sub_norms": True}, _bitnet),
     "bitnet-b1.58": Architecture({"sub_norms": True, "activation": "relu_squared"}, _bitnet),
     "stablelm": Architecture({"norm": "layer"}, _stablelm),
