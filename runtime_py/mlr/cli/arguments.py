@@ -114,6 +114,17 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="divide the odds of recent tokens by R (default: %(default)s)",
     )
+    for name, what in (
+        ("frequency", "for each time that it is among the recent tokens"),
+        ("presence", "once when it is among the recent tokens"),
+    ):
+        parser.add_argument(
+            f"--{name}-penalty",
+            type=real(-2, 2),
+            default=0.0,
+            metavar="P",
+            help=f"lower a token's logit by P {what} (default: %(default)s)",
+        )
     parser.add_argument(
         "--seed",
         type=whole(0, 2**64 - 1),

@@ -6,7 +6,10 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from mlr.cli.arguments import (
     add_json_option,
@@ -17,6 +20,7 @@ from mlr.cli.arguments import (
 )
 from mlr.cli.loading import load_model
 from mlr.cli.output import format_rate, peak_memory_bytes, print_json
+from mlr.errors import RequestError
 
 __all__ = ["configure", "execute"]
 
@@ -41,6 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="stop before this text; may be given several times",
     )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json-schema", metavar="FILE", help="generate JSON that is valid under this schema"
+    )
+    form.add_argument(
+        "--grammar", metavar="FILE", help="generate text that follows this grammar (GBNF)"
+    )
     add_sampling_options(parser)
     add_loading_options(parser)
     add_json_option(parser)
@@ -48,11 +59,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    asyncio.run(_generate(args, read_text(args.prompt, "the prompt")))
+    response_format = _response_format(args)
+    asyncio.run(_generate(args, read_text(args.prompt, "the prompt"), response_format))
     return 0
 
 
-async def _generate(args: argparse.Namespace, prompt: str) -> None:
+def _response_format(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What the files that the arguments name ask for. Raises `RequestError`."""
+    if args.grammar is not None:
+        return {"type": "grammar", "grammar": _read_file(args.grammar)}
+    if args.json_schema is None:
+        return None
+    try:
+        schema = json.loads(_read_file(args.json_schema))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{args.json_schema} is not JSON: {error}") from None
+    return {"type": "json_schema", "json_schema": {"schema": schema}}
+
+
+def _read_file(name: str) -> str:
+    try:
+        return Path(name).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{name} cannot be read: {error}") from None
+
+
+async def _generate(
+    args: argparse.Namespace, prompt: str, response_format: dict[str, Any] | None
+) -> None:
     model = await load_model(args)
     try:
         stream = model.stream(
@@ -64,6 +98,9 @@ async def _generate(args: argparse.Namespace, prompt: str) -> None:
             top_p=args.top_p,
             min_p=args.min_p,
             repeat_penalty=args.repeat_penalty,
+            frequency_penalty=args.frequency_penalty,
+            presence_penalty=args.presence_penalty,
+            response_format=response_format,
             seed=args.seed,
         )
         async with contextlib.aclosing(stream):

@@ -14,6 +14,7 @@ from mlr.grammar.gbnf import parse_gbnf
 from mlr.grammar.json_schema import json_object_grammar, schema_grammar
 from mlr.grammar.matcher import Matcher, State
 from mlr.grammar.tokens import TokenMasks
+from mlr.grammar.tool_calls import tool_call_grammar
 from mlr.tokenizer import Tokenizer
 
 __all__ = ["Constrainer", "Constraint"]
@@ -25,6 +26,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "json_object": frozenset({"type"}),
     "json_schema": frozenset({"type", "json_schema"}),
     "grammar": frozenset({"type", "grammar"}),
+    "tool_call": frozenset({"type", "functions", "required"}),
 }
 _SCHEMA_FIELDS = frozenset({"name", "description", "schema", "strict"})
 
@@ -44,9 +46,11 @@ class Constrainer:
         """A constraint at its beginning; None where the format asks for nothing but text.
 
         The format is None or one of `{"type": "text"}`, `{"type": "json_object"}`,
-        `{"type": "json_schema", "json_schema": {"schema": …}}` and
-        `{"type": "grammar", "grammar": "<GBNF>"}`. Raises `GrammarError` for a schema or grammar
-        that is wrong or not supported, `RequestError` for another format.
+        `{"type": "json_schema", "json_schema": {"schema": …}}`,
+        `{"type": "grammar", "grammar": "<GBNF>"}` and, for what `tool_call_grammar` describes,
+        `{"type": "tool_call", "functions": […], "required": true or false}`. Raises
+        `GrammarError` for a schema or grammar that is wrong or not supported, `RequestError` for
+        another format.
         """
         if response_format is None:
             return None
@@ -137,6 +141,9 @@ def _grammar(response_format: Mapping[str, Any]) -> Grammar:
         if not isinstance(source, str):
             raise GrammarError("response_format.grammar must be a grammar in GBNF, as a string")
         return parse_gbnf(source)
+    if response_format["type"] == "tool_call":
+        functions, required = response_format.get("functions"), response_format.get("required")
+        return tool_call_grammar(functions, required=bool(required))
     wrapper = response_format.get("json_schema")
     if not isinstance(wrapper, Mapping) or "schema" not in wrapper:
         raise GrammarError('response_format.json_schema must be {"schema": …}')

@@ -47,7 +47,7 @@ from mlr.grammar.json_types import (
     types_of,
 )
 
-__all__ = ["json_object_grammar", "schema_grammar"]
+__all__ = ["json_object_grammar", "schema_grammar", "schema_rules"]
 
 MAX_SIZE = 256 << 10  # characters of the schema as JSON
 MAX_NESTING = 48
@@ -65,9 +65,22 @@ def schema_grammar(schema: Any) -> Grammar:
 
     Raises `GrammarError`, naming the place and the keyword, for what is not supported.
     """
+    rules, root = schema_rules(schema)
+    return Grammar(rules | {"root": root})
+
+
+def schema_rules(
+    schema: Any, prefix: str = "", where: str = "schema"
+) -> tuple[dict[str, Expression], Expression]:
+    """Rules, and the instances of `schema` in terms of them.
+
+    The rules' names begin with `prefix`, but for those that all schemas share. Raises
+    `GrammarError`.
+    """
     _check_size(schema)
-    converter = _Converter(schema)
-    return Grammar(converter.rules | {"root": converter.value(schema, "schema")})
+    converter = _Converter(schema, prefix)
+    root = converter.value(schema, where)
+    return converter.rules, root
 
 
 def _check_size(schema: Any) -> None:
@@ -91,7 +104,8 @@ def _check_size(schema: Any) -> None:
 
 
 class _Converter:
-    def __init__(self, document: Any) -> None:
+    def __init__(self, document: Any, prefix: str) -> None:
+        self._prefix = prefix
         self.rules: dict[str, Expression] = dict(VALUE_RULES)
         self._document = document
         self._by_pointer: dict[str, str] = {}  # rules of `$ref`s
@@ -99,7 +113,7 @@ class _Converter:
 
     def _name(self, kind: str) -> str:
         self._count += 1
-        return f"{kind}-{self._count}"
+        return f"{self._prefix}{kind}-{self._count}"
 
     def value(self, schema: Any, where: str) -> Expression:
         """The values that `schema` allows."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,10 +12,16 @@ from mlr.server.body import read_object
 from mlr.server.errors import ApiError
 from mlr.server.generation import Choice, GenerationResponse, PreparedPrompt, Usage
 from mlr.server.identity import Identity, new_identity
+from mlr.server.logprobs import chat_logprobs
 from mlr.server.prompts import prepare
 from mlr.server.registry import Registry, ServedModel
-from mlr.server.schema import ChatRequest, Message, parse
+from mlr.server.schema import ChatRequest, parse
+from mlr.server.tools import CallReader, message_of, template_messages, template_tools
 from mlr.server.work import Work
+
+if TYPE_CHECKING:
+    from mlr.generation import Token
+    from mlr.tokenizer import Tokenizer
 
 __all__ = ["chat_completions"]
 
@@ -22,21 +29,37 @@ __all__ = ["chat_completions"]
 class ChatShape:
     """OpenAI's `chat.completion` object, and `chat.completion.chunk` in a stream."""
 
-    def __init__(self, identity: Identity, include_usage: bool) -> None:
+    def __init__(self, identity: Identity, request: ChatRequest, tokenizer: Tokenizer) -> None:
         self._identity = identity
-        self._include_usage = include_usage
+        self._include_usage = request.include_usage
+        self._tokenizer = tokenizer
+        # An answer is read as a call only where it is held to the form of one.
+        self._reader = CallReader() if request.callable_tools else None
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The chunk that says whose turn it is."""
         return self._chunk([_delta(index, {"role": "assistant", "content": ""}, None)])
 
-    def delta(self, index: int, text: str) -> dict[str, Any]:
-        """The next piece of text."""
-        return self._chunk([_delta(index, {"content": text}, None)])
+    def delta(self, index: int, text: str, tokens: Sequence[Token] = ()) -> list[dict[str, Any]]:
+        """The next piece of text, or of a call."""
+        logprobs = chat_logprobs(self._tokenizer, tokens)
+        deltas: list[dict[str, Any]] = [{"content": text}]
+        if self._reader is not None:
+            deltas = self._reader.push(text)
+        if logprobs is not None and not deltas:
+            deltas = [{}]
+        return [
+            self._chunk([_delta(index, delta, None, logprobs if number == 0 else None)])
+            for number, delta in enumerate(deltas)
+        ]
 
-    def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
+    def closing(self, index: int, finish_reason: str) -> list[dict[str, Any]]:
         """Why the answer ended."""
-        return self._chunk([_delta(index, {}, finish_reason)])
+        deltas: list[dict[str, Any]] = []
+        if self._reader is not None:
+            deltas, finish_reason = self._reader.finish(finish_reason)
+        chunks = [self._chunk([_delta(index, delta, None)]) for delta in deltas]
+        return [*chunks, self._chunk([_delta(index, {}, finish_reason)])]
 
     def usage(self, usage: Usage) -> dict[str, Any]:
         """The usage, without a choice."""
@@ -45,16 +68,22 @@ class ChatShape:
     def whole(self, choices: list[Choice], usage: Usage) -> dict[str, Any]:
         """The answer in one piece."""
         return self._identity.body("chat.completion") | {
-            "choices": [
-                {
-                    "index": item.index,
-                    "message": {"role": "assistant", "content": item.text, "refusal": None},
-                    "logprobs": None,
-                    "finish_reason": item.finish_reason,
-                }
-                for item in choices
-            ],
+            "choices": [self._choice(item) for item in choices],
             "usage": usage.body(),
+        }
+
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        deltas: list[dict[str, Any]] = [{"content": choice.text}]
+        reason = choice.finish_reason
+        if self._reader is not None:
+            deltas = self._reader.push(choice.text)
+            last, reason = self._reader.finish(reason)
+            deltas += last
+        return {
+            "index": choice.index,
+            "message": message_of(deltas),
+            "logprobs": chat_logprobs(self._tokenizer, choice.tokens),
+            "finish_reason": reason,
         }
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -62,8 +91,13 @@ class ChatShape:
         return chunk | {"usage": None} if self._include_usage else chunk
 
 
-def _delta(index: int, delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+def _delta(
+    index: int,
+    delta: dict[str, Any],
+    finish_reason: str | None,
+    logprobs: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
 async def chat_completions(request: Request) -> Response:
@@ -83,18 +117,19 @@ async def chat_completions(request: Request) -> Response:
     def prepare_chat() -> PreparedPrompt:
         return prepare(
             served.model,
-            _prompt_text(served, wanted.messages),
+            _prompt_text(served, wanted),
             param="messages",
             max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
             # A template writes the beginning of the sequence itself.
             add_special=served.model.chat_template is None,
         )
 
-    shape = ChatShape(new_identity("chatcmpl", served.id), wanted.include_usage)
+    identity = new_identity("chatcmpl", served.id)
+    shape = ChatShape(identity, wanted, served.model.tokenizer)
     return GenerationResponse(wanted, served, shape, [prepare_chat], work)
 
 
-def _prompt_text(served: ServedModel, messages: list[Message]) -> str:
+def _prompt_text(served: ServedModel, request: ChatRequest) -> str:
     """The messages through the model's template, or as a plain transcript without one.
 
     Raises `TemplateError` when the template refuses them.
@@ -103,13 +138,11 @@ def _prompt_text(served: ServedModel, messages: list[Message]) -> str:
 
     model = served.model
     tokenizer = model.tokenizer
+    template = chat.PLAIN if model.chat_template is None else model.chat_template
     return chat.render(
-        chat.PLAIN if model.chat_template is None else model.chat_template,
-        [
-            # Templates know the older name of what developers say.
-            {"role": item.role.replace("developer", "system"), "content": item.content}
-            for item in messages
-        ],
+        template,
+        template_messages(request, template),
         bos_token="" if tokenizer.bos_id is None else tokenizer.piece(tokenizer.bos_id),
         eos_token="" if tokenizer.eos_id is None else tokenizer.piece(tokenizer.eos_id),
+        tools=template_tools(request, template),
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from mlr.errors import EngineError
+from mlr.errors import EngineError, RequestError
 from mlr.server.errors import ApiError
 from mlr.server.registry import ServedModel
 from mlr.server.schema import GenerationRequest
@@ -22,7 +22,7 @@ from mlr.server.sse import EventSender
 from mlr.server.work import ClientGone, Work
 
 if TYPE_CHECKING:
-    from mlr.generation import Completion, TokenStream
+    from mlr.generation import Completion, Token, TokenStream
 
 __all__ = ["Choice", "GenerationResponse", "PreparedPrompt", "Shape", "Usage"]
 
@@ -44,6 +44,10 @@ class Choice:
     index: int
     text: str
     finish_reason: str
+    tokens: list[Token]
+    """Those generated; `text` may have more in front."""
+    echoed: int
+    """Characters of `text` that are the prompt's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,12 @@ class Shape(Protocol):
         """The event before a choice's first text, if there is one."""
         ...
 
-    def delta(self, index: int, text: str) -> dict[str, Any]:
-        """The event with the next piece of text."""
+    def delta(self, index: int, text: str, tokens: Sequence[Token] = ()) -> list[dict[str, Any]]:
+        """The events with the next piece of text, and the tokens that it came with."""
         ...
 
-    def closing(self, index: int, finish_reason: str) -> dict[str, Any]:
-        """The event that says why a choice ended."""
+    def closing(self, index: int, finish_reason: str) -> list[dict[str, Any]]:
+        """The events at a choice's end; the last says why it ended."""
         ...
 
     def usage(self, usage: Usage) -> dict[str, Any]:
@@ -123,7 +127,14 @@ class GenerationResponse(Response):
             await sender.fail(error)
 
     async def _prepare(self) -> list[PreparedPrompt]:
+        await asyncio.to_thread(self._check_format)
         return [await asyncio.to_thread(prompt) for prompt in self._prompts]
+
+    def _check_format(self) -> None:
+        try:
+            self._served.model.check_format(self._request.format)
+        except RequestError as error:
+            raise ApiError(400, str(error), param="response_format", code="invalid_value") from None
 
     async def _stream(self, sender: EventSender) -> None:
         prompts = await self._prepare()
@@ -136,14 +147,23 @@ class GenerationResponse(Response):
             if opening is not None:
                 yield opening
             if prompt.echo:
-                yield self._shape.delta(index, prompt.echo)
+                for event in self._shape.delta(index, prompt.echo):
+                    yield event
+            waiting: list[Token] = []  # without text so far
             async with self._turn(prompt) as stream:
                 async for token in stream:
+                    waiting.append(token)
                     if token.text:
-                        yield self._shape.delta(index, token.text)
+                        for event in self._shape.delta(index, token.text, waiting):
+                            yield event
+                        waiting = []
+            if any(token.logprob is not None for token in waiting):
+                for event in self._shape.delta(index, "", waiting):
+                    yield event
             completion = _finished(stream)
             generated += len(completion.token_ids)
-            yield self._shape.closing(index, completion.finish_reason)
+            for event in self._shape.closing(index, completion.finish_reason):
+                yield event
         if self._request.include_usage:
             yield self._shape.usage(Usage(_count(prompts), generated))
 
@@ -158,7 +178,9 @@ class GenerationResponse(Response):
             completion = _finished(stream)
             generated += len(completion.token_ids)
             text = prompt.echo + completion.text
-            choices.append(Choice(index, text, completion.finish_reason))
+            choices.append(
+                Choice(index, text, completion.finish_reason, completion.tokens, len(prompt.echo))
+            )
         return self._shape.whole(choices, Usage(_count(prompts), generated))
 
     @asynccontextmanager
@@ -184,6 +206,10 @@ class GenerationResponse(Response):
             top_k=request.top_k or 0,
             min_p=request.min_p or 0.0,
             repeat_penalty=1.0 if request.repeat_penalty is None else request.repeat_penalty,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            presence_penalty=request.presence_penalty or 0.0,
+            logprobs=request.alternatives,
+            response_format=request.format,
             # OpenAI's seeds are signed.
             seed=None if request.seed is None else request.seed % 2**64,
         )

@@ -33,6 +33,12 @@ MAX_STOP_LENGTH = 1024
 MAX_TOKENS = 2**24
 """The largest `max_tokens`; the context ends a generation long before."""
 
+MAX_LOGPROBS = 20
+"""Likeliest tokens that may be asked for beside each token, as in OpenAI's chats."""
+
+MAX_TOOLS = 128
+"""Tools in one chat request, as in OpenAI's interface."""
+
 MAX_WAITING = 32
 """Requests that wait for one model; the next one is told to come back later."""
 

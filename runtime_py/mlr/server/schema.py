@@ -7,8 +7,9 @@ otherwise: nothing that would change the answer is ignored.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -46,23 +47,23 @@ IGNORED = frozenset(
 UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "audio": (),
     "best_of": (1,),
-    "frequency_penalty": (0,),
     "function_call": ("none",),
     "functions": ([],),
     "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "n": (1,),
     "prediction": (),
-    "presence_penalty": (0,),
     "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
     "suffix": ("",),
+    "verbosity": (),
+    "web_search_options": (),
+}
+
+# The same, for completions only: these belong to chats.
+UNSUPPORTED_IN_COMPLETION: Mapping[str, tuple[object, ...]] = {
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_logprobs": (0,),
-    "verbosity": (),
-    "web_search_options": (),
 }
 
 # The same for the fields of a message: clients send answers back as they got them.
@@ -71,7 +72,6 @@ UNSUPPORTED_IN_MESSAGE: Mapping[str, tuple[object, ...]] = {
     "audio": (),
     "function_call": (),
     "refusal": (),
-    "tool_calls": ([],),
 }
 
 
@@ -85,6 +85,11 @@ def _as_list(value: object) -> object:
     if value is None:
         return []
     return [value] if isinstance(value, str) else value
+
+
+def _none_for_false(value: object) -> object:
+    """`logprobs` of a completion: a number, but false is sent for none."""
+    return None if value is False else value
 
 
 def _check_text(text: str) -> str:
@@ -163,7 +168,12 @@ def _same(value: object, other: object) -> bool:
 
 
 def _message_fields(value: object) -> object:
-    return _without_unsupported(value, UNSUPPORTED_IN_MESSAGE) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    fields = _without_unsupported(value, UNSUPPORTED_IN_MESSAGE)
+    if fields.get("tool_calls"):
+        fields.setdefault("content", None)
+    return fields
 
 
 class _Strict(BaseModel):
@@ -180,6 +190,8 @@ class StreamOptions(_Strict):
 class GenerationRequest(_Strict):
     """What both endpoints take."""
 
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = UNSUPPORTED
+
     model: str
     max_tokens: int | None = Field(default=None, ge=1, le=limits.MAX_TOKENS)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -187,6 +199,9 @@ class GenerationRequest(_Strict):
     top_k: int | None = Field(default=None, ge=0, le=2**31 - 1)
     min_p: float | None = Field(default=None, ge=0, le=1)
     repeat_penalty: float | None = Field(default=None, ge=0.01, le=100)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    response_format: dict[str, Any] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
     stop: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_STOP_LENGTH)],],
@@ -201,20 +216,96 @@ class GenerationRequest(_Strict):
         """Whether a stream ends with a chunk of usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    @property
+    def alternatives(self) -> int | None:
+        """Of how many likeliest tokens log probabilities are asked for; None for none at all."""
+        raise NotImplementedError
+
+    @property
+    def format(self) -> dict[str, Any] | None:
+        """What the answer is held to."""
+        return self.response_format
+
 
 class CompletionRequest(GenerationRequest):
     """`POST /v1/completions`."""
 
+    unsupported = {**UNSUPPORTED, **UNSUPPORTED_IN_COMPLETION}
+
     prompt: Annotated[list[Prompt], PlainValidator(_prompts)]
     echo: bool | None = None
+    logprobs: Annotated[
+        int | None, Field(ge=0, le=limits.MAX_LOGPROBS), BeforeValidator(_none_for_false)
+    ] = None
+
+    @property
+    def alternatives(self) -> int | None:
+        """As `logprobs` says."""
+        return self.logprobs
+
+
+FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class CalledFunction(_Strict):
+    """The function of a call that a model has made."""
+
+    name: FunctionName
+    arguments: str
+
+    def parsed(self) -> Any:
+        """The arguments; as text where they are not JSON."""
+        try:
+            return json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return self.arguments
+
+
+class ToolCall(_Strict):
+    """A call that a model has made, as it is sent back."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
 
 
 class Message(_Strict):
     """One message of a chat."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str, PlainValidator(_content)]
     name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class Function(_Strict):
+    """A function that a model may call."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(_Strict):
+    """One of `tools`."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class ChosenName(_Strict):
+    """A function by its name."""
+
+    name: FunctionName
+
+
+class ChosenTool(_Strict):
+    """A tool that the model has to use."""
+
+    type: Literal["function"]
+    function: ChosenName
 
 
 class ChatRequest(GenerationRequest):
@@ -224,6 +315,39 @@ class ChatRequest(GenerationRequest):
         min_length=1, max_length=limits.MAX_MESSAGES
     )
     max_completion_tokens: int | None = Field(default=None, ge=1, le=limits.MAX_TOKENS)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=limits.MAX_LOGPROBS)
+    tools: list[Tool] | None = Field(default=None, max_length=limits.MAX_TOOLS)
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+
+    @property
+    def callable_tools(self) -> list[Tool]:
+        """The tools that the answer may call."""
+        if not self.tools or self.tool_choice == "none":
+            return []
+        if isinstance(self.tool_choice, ChosenTool):
+            name = self.tool_choice.function.name
+            return [tool for tool in self.tools if tool.function.name == name]
+        return self.tools
+
+    @property
+    def format(self) -> dict[str, Any] | None:
+        """A call where tools are to be called, else what `response_format` says."""
+        if not self.callable_tools:
+            return self.response_format
+        return {
+            "type": "tool_call",
+            "functions": [
+                tool.function.model_dump(include={"name", "parameters"})
+                for tool in self.callable_tools
+            ],
+            "required": self.tool_choice not in (None, "auto"),
+        }
+
+    @property
+    def alternatives(self) -> int | None:
+        """As `logprobs` and `top_logprobs` say together."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 Request = TypeVar("Request", bound=GenerationRequest)
@@ -231,7 +355,7 @@ Request = TypeVar("Request", bound=GenerationRequest)
 
 def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
     """Check a request's body; raises `ApiError` 400 naming the first parameter that is wrong."""
-    known = _without_unsupported(body, UNSUPPORTED)
+    known = _without_unsupported(body, kind.unsupported)
     known = {name: value for name, value in known.items() if name not in IGNORED}
     try:
         request = kind.model_validate(known)
@@ -241,7 +365,38 @@ def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
         raise ApiError(
             400, "'stream_options' is for streams: send 'stream': true", param="stream_options"
         )
+    if isinstance(request, ChatRequest):
+        _check_chat(request)
     return request
+
+
+def _check_chat(request: ChatRequest) -> None:
+    """What the fields of a chat say together."""
+    if request.top_logprobs and not request.logprobs:
+        raise ApiError(
+            400, "'top_logprobs' needs 'logprobs': send 'logprobs': true", param="top_logprobs"
+        )
+    for index, message in enumerate(request.messages):
+        if message.role == "tool" and message.tool_call_id is None:
+            name = f"messages[{index}].tool_call_id"
+            raise ApiError(
+                400, f"missing parameter: {name!r}", param=name, code="missing_required_parameter"
+            )
+    names = [tool.function.name for tool in request.tools or ()]
+    if len(set(names)) != len(names):
+        raise ApiError(400, "'tools': two functions have the same name", param="tools")
+    if request.tool_choice not in (None, "none", "auto") and not request.callable_tools:
+        raise ApiError(
+            400, "'tool_choice': there is no such function in 'tools'", param="tool_choice"
+        )
+    held = request.response_format not in (None, {"type": "text"})
+    if held and request.callable_tools:
+        raise ApiError(
+            400,
+            "'response_format' beside 'tools' is not supported: send 'tool_choice': 'none', or "
+            "leave one of them out",
+            param="response_format",
+        )
 
 
 def _first_problem(error: ValidationError) -> ApiError:

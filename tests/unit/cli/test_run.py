@@ -202,3 +202,38 @@ def test_the_demo_model(demo_bundle: Path, capsys: pytest.CaptureFixture[str]) -
     answer = json.loads(capsys.readouterr().out)
     assert answer["text"].startswith(" the capital of")
     assert answer["prompt_token_ids"][0] == 2
+
+
+def test_a_schema_and_a_grammar_from_files(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2, "maxItems": 4}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    (tmp_path / "form.gbnf").write_text('root ::= "x" [0-9]{2}')
+    bundle = str(tiny_bundle)
+    assert main(["run", bundle, "hi", "--json-schema", str(tmp_path / "schema.json")]) == 0
+    values = json.loads(capfd.readouterr().out)
+    assert 2 <= len(values) <= 4
+    assert set(values) <= {"a", "b"}
+    assert main(["run", bundle, "hi", "--grammar", str(tmp_path / "form.gbnf"), "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert re.fullmatch(r"x\d\d", answer["text"])
+    assert answer["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is not JSON"), ('{"not": {}}', "'not' is not supported"), (None, "cannot be read")],
+)
+def test_a_schema_that_cannot_be_used(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    content: str | None,
+    message: str,
+) -> None:
+    path = tmp_path / "schema.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["run", str(tiny_bundle), "hi", "--json-schema", str(path)]) == 2
+    assert message in capfd.readouterr().err

@@ -62,6 +62,9 @@ class FakeModel:
         self.options.append(options)
         return FakeStream(self, list(prompt), options["max_tokens"])
 
+    def check_format(self, response_format: Any) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

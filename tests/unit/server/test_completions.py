@@ -110,6 +110,10 @@ def test_parameters_reach_the_model(live: LiveServer, client: httpx.Client) -> N
         top_k=5,
         min_p=0.125,
         repeat_penalty=1.5,
+        frequency_penalty=0.25,
+        presence_penalty=-1,
+        logprobs=0,
+        response_format={"type": "json_object"},
         seed=-1,
         stop=["x", "y"],
     )
@@ -122,6 +126,10 @@ def test_parameters_reach_the_model(live: LiveServer, client: httpx.Client) -> N
             "top_k": 5,
             "min_p": 0.125,
             "repeat_penalty": 1.5,
+            "frequency_penalty": 0.25,
+            "presence_penalty": -1,
+            "logprobs": 0,
+            "response_format": {"type": "json_object"},
             "seed": 2**64 - 1,
         }
     ]
@@ -138,6 +146,10 @@ def test_defaults_are_openai_s(live: LiveServer, client: httpx.Client) -> None:
             "top_k": 0,
             "min_p": 0.0,
             "repeat_penalty": 1.0,
+            "frequency_penalty": 0.0,
+            "presence_penalty": 0.0,
+            "logprobs": None,
+            "response_format": None,
             "seed": None,
         }
     ]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import (
+    ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
+    ChatCompletionToolParam,
+)
 
 from tests.unit.server.served import ServerProcess
 
@@ -117,6 +125,187 @@ def test_a_streamed_chat_says_the_same(tiny: openai.OpenAI) -> None:
     assert text == whole.choices[0].message.content
     assert chunks[-1].choices[0].finish_reason == "length"
     assert last.usage == whole.usage
+
+
+COLOUR = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 5},
+        "warm": {"type": "boolean"},
+        "rgb": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 255},
+            "minItems": 3,
+            "maxItems": 3,
+        },
+    },
+    "required": ["name", "warm", "rgb"],
+    "additionalProperties": False,
+}
+
+
+def test_a_chat_held_to_a_schema(tiny: openai.OpenAI) -> None:
+    answer = tiny.chat.completions.create(
+        model="tiny",
+        messages=MESSAGES,
+        max_tokens=300,
+        temperature=2,
+        seed=1,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "colour", "schema": COLOUR, "strict": True},
+        },
+        logprobs=True,
+        top_logprobs=3,
+        frequency_penalty=0.5,
+        presence_penalty=0.5,
+    )
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop"
+    assert choice.message.content is not None
+    jsonschema.validate(json.loads(choice.message.content), COLOUR)
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    data = b"".join(bytes(entry.bytes or []) for entry in choice.logprobs.content)
+    assert data.decode() == choice.message.content
+    for entry in choice.logprobs.content:
+        assert entry.logprob <= 0
+        assert len(entry.top_logprobs) == 3
+        values = [other.logprob for other in entry.top_logprobs]
+        assert values == sorted(values, reverse=True)
+
+
+def test_log_probabilities_are_the_same_in_a_stream(tiny: openai.OpenAI) -> None:
+    whole = tiny.chat.completions.create(
+        model="tiny", messages=MESSAGES, max_tokens=12, temperature=0, logprobs=True, top_logprobs=2
+    )
+    stream = tiny.chat.completions.create(
+        model="tiny",
+        messages=MESSAGES,
+        max_tokens=12,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=2,
+        stream=True,
+    )
+    assert whole.choices[0].logprobs is not None
+    together = []
+    for chunk in stream:
+        logprobs = chunk.choices[0].logprobs
+        together += (logprobs.content or []) if logprobs is not None else []
+    assert together == whole.choices[0].logprobs.content
+    assert len(together) == 12
+
+
+def test_a_completion_s_log_probabilities(tiny: openai.OpenAI) -> None:
+    whole = tiny.completions.create(
+        model="tiny", prompt="hello", max_tokens=9, temperature=0, logprobs=2, echo=True
+    )
+    (choice,) = whole.choices
+    assert choice.text.startswith("hello")
+    logprobs = choice.logprobs
+    assert logprobs is not None
+    assert logprobs.tokens is not None
+    assert logprobs.text_offset is not None
+    assert logprobs.token_logprobs is not None
+    assert logprobs.top_logprobs is not None
+    assert len(logprobs.tokens) == len(logprobs.token_logprobs) == 9
+    assert logprobs.text_offset[0] == len("hello")
+    for token, value, top in zip(
+        logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True
+    ):
+        assert top[token] == value == max(top.values())
+    stream = tiny.completions.create(
+        model="tiny",
+        prompt="hello",
+        max_tokens=9,
+        temperature=0,
+        logprobs=2,
+        echo=True,
+        stream=True,
+    )
+    tokens: list[str] = []
+    offsets: list[int] = []
+    for chunk in stream:
+        part = chunk.choices[0].logprobs
+        tokens += (part.tokens or []) if part is not None else []
+        offsets += (part.text_offset or []) if part is not None else []
+    assert (tokens, offsets) == (logprobs.tokens, logprobs.text_offset)
+
+
+def test_a_completion_held_to_a_grammar(tiny: openai.OpenAI) -> None:
+    answer = tiny.completions.create(
+        model="tiny",
+        prompt="hello",
+        max_tokens=40,
+        extra_body={"response_format": {"type": "grammar", "grammar": 'root ::= "a" [0-9]{3}'}},
+    )
+    assert re.fullmatch(r"a\d{3}", answer.choices[0].text)
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="line 1, column 10") as wrong:
+            tiny.completions.create(
+                model="tiny",
+                prompt="hello",
+                stream=stream,
+                extra_body={"response_format": {"type": "grammar", "grammar": "root ::= )"}},
+            )
+        assert wrong.value.param == "response_format"
+
+
+TOOLS: list[ChatCompletionToolParam] = [
+    {"type": "function", "function": {"name": "paint", "parameters": COLOUR}},
+    {"type": "function", "function": {"name": "stop"}},
+]
+
+
+@pytest.mark.parametrize("name", ["paint", "stop", None])
+def test_a_call_of_a_function(tiny: openai.OpenAI, name: str | None) -> None:
+    choice: ChatCompletionToolChoiceOptionParam = "required"
+    if name is not None:
+        choice = {"type": "function", "function": {"name": name}}
+    for seed in range(3):
+        answer = tiny.chat.completions.create(
+            model="tiny",
+            messages=MESSAGES,
+            tools=TOOLS,
+            tool_choice=choice,
+            temperature=2,
+            seed=seed,
+            max_tokens=400,
+        )
+        assert answer.choices[0].finish_reason == "tool_calls"
+        message = answer.choices[0].message
+        assert message.content is None
+        assert message.tool_calls is not None
+        (call,) = message.tool_calls
+        assert call.type == "function"
+        assert call.function.name == name or name is None
+        arguments = json.loads(call.function.arguments)
+        jsonschema.validate(arguments, COLOUR if call.function.name == "paint" else {"const": {}})
+        stream = tiny.chat.completions.create(
+            model="tiny",
+            messages=MESSAGES,
+            tools=TOOLS,
+            tool_choice=choice,
+            temperature=2,
+            seed=seed,
+            max_tokens=400,
+            stream=True,
+        )
+        *chunks, last = list(stream)
+        parts = [part for chunk in chunks for part in chunk.choices[0].delta.tool_calls or []]
+        assert last.choices[0].finish_reason == "tool_calls"
+        assert parts[0].function is not None
+        assert parts[0].function.name == call.function.name
+        texts = [part.function.arguments or "" for part in parts if part.function is not None]
+        assert "".join(texts) == call.function.arguments
+    again: list[Any] = [
+        *MESSAGES,
+        message,
+        {"role": "tool", "tool_call_id": call.id, "content": "done"},
+    ]
+    answer = tiny.chat.completions.create(model="tiny", messages=again, tools=TOOLS, max_tokens=5)
+    assert answer.choices[0].finish_reason in ("length", "stop", "tool_calls")
 
 
 def test_errors_have_the_client_s_types(tiny: openai.OpenAI) -> None:
