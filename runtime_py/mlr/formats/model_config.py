@@ -12,12 +12,14 @@ from mlr.formats.architectures import ARCHITECTURES, SUPPORTED_ARCHITECTURES, co
 
 __all__ = ["CHOICES", "ModelConfig"]
 
-# Far above any model that fits wasm32; they bound what a hostile file can ask for.
-MAX_LAYERS = 512
+# Far above any model that fits wasm32; they bound what a hostile file can ask for. The kernel has
+# the same (`config.h`).
+MAX_LAYERS = 256
 MAX_WIDTH = 1 << 20
 MAX_VOCABULARY = 1 << 22
 MAX_CONTEXT = 1 << 24
-MAX_EXPERTS = 1024
+MAX_EXPERTS = 512
+MAX_EXPERTS_USED = 32
 
 # What the fields that name a choice may say. Engines' descriptors use the index.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -55,7 +57,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "sliding_window": (0, MAX_CONTEXT),
     "sliding_pattern": (0, MAX_LAYERS + 1),
     "n_experts": (0, MAX_EXPERTS),
-    "n_experts_used": (0, MAX_EXPERTS),
+    "n_experts_used": (0, MAX_EXPERTS_USED),
     "n_ff_expert": (0, MAX_WIDTH),
     "n_ff_shared": (0, MAX_WIDTH),
     "expert_weights_scale": (1e-6, 1e6),

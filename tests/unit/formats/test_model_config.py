@@ -10,7 +10,7 @@ import pytest
 
 from mlr.errors import FormatError, LoadError, UnsupportedModelError
 from mlr.formats.architectures import ARCHITECTURES
-from mlr.formats.expected_tensors import expected_tensors
+from mlr.formats.expected_tensors import ExpectedTensor, expected_tensors
 from mlr.formats.model_config import CHOICES, RANGES, ModelConfig
 
 # A configuration as the first version of the manifest had it.
@@ -137,6 +137,15 @@ def test_fields_without_a_default_are_those_of_the_first_version() -> None:
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         config(**changes)
+
+
+def test_a_vector_may_be_a_matrix_of_one_row() -> None:
+    vector = ExpectedTensor("ffn_gate_inp_shexp.weight", (64,))
+    assert vector.fits((64,))
+    assert vector.fits((1, 64))
+    assert not vector.fits((64, 1))
+    assert not vector.fits((2, 64))
+    assert not ExpectedTensor("ffn_up.weight", (1, 64)).fits((64,))
 
 
 def test_an_unknown_architecture_names_those_that_are_known() -> None:
