@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 from mlr.engines.base import Engine, Sampling
 from mlr.errors import ContextLengthError, RequestError
 from mlr.grammar.constraint import Constraint
-from mlr.hosts.base import Host
+from mlr.scheduler import Chosen, Generation, OnFull, Scheduler
+from mlr.speculation import Speculation, look_up
 from mlr.tokenizer import Tokenizer
 
 __all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream"]
 
-PREFILL_STEP = 64  # tokens evaluated between two chances to stop
 MAX_STOP_SEQUENCES = 16
 MAX_LOGPROBS = 20
 
@@ -47,6 +45,7 @@ class Timings:
     first_token_ms: float | None
     prompt_tokens_per_s: float | None
     decode_tokens_per_s: float | None
+    cached_tokens: int = 0  # of the prompt: found in the KV cache and not evaluated anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,8 @@ class GenerationOptions:
     sampling: Sampling
     logprobs: int | None
     response_format: Any
+    on_full: OnFull
+    speculate: Speculation | None
 
     @classmethod
     def create(
@@ -91,6 +92,8 @@ class GenerationOptions:
         seed: int | None = None,
         logprobs: int | None = None,
         response_format: Any = None,
+        on_full: OnFull = "stop",
+        speculate: Speculation | None = None,
     ) -> GenerationOptions:
         """Check the options; `seed` None draws one. `response_format` is for a `Constrainer`."""
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
@@ -110,6 +113,10 @@ class GenerationOptions:
             raise RequestError(
                 f"logprobs must be a whole number from 0 to {MAX_LOGPROBS}, got {logprobs!r}"
             )
+        if on_full not in get_args(OnFull):
+            raise RequestError(f"on_full must be stop or shift, got {on_full!r}")
+        if speculate is not None and speculate not in get_args(Speculation):
+            raise RequestError(f"speculate must be lookup or None, got {speculate!r}")
         sampling = Sampling(
             temperature=temperature,
             top_k=top_k,
@@ -121,7 +128,7 @@ class GenerationOptions:
             presence_penalty=presence_penalty,
             seed=secrets.randbits(64) if seed is None else seed,
         )
-        return cls(max_tokens, stop, sampling, logprobs, response_format)
+        return cls(max_tokens, stop, sampling, logprobs, response_format, on_full, speculate)
 
 
 class StopMatcher:
@@ -163,17 +170,17 @@ class StopMatcher:
 class TokenStream:
     """An asynchronous iterator over the tokens of one generation.
 
-    Each step is computed when it is asked for, so a caller that stops asking stops the engine.
-    The engine belongs to this stream until it ends or is closed: close it by `aclose()`, by
-    `async with`, or by dropping it. `completion` is set once the generation has ended.
+    At most one step is computed before it is asked for, so a caller that stops asking stops the
+    generation, and no other. A sequence of the engine belongs to this stream until it ends or is
+    closed: close it by `aclose()`, by `async with`, or by dropping it. `completion` is set once
+    the generation has ended.
     """
 
     def __init__(
         self,
         engine: Engine,
         tokenizer: Tokenizer,
-        host: Host,
-        lock: asyncio.Lock,
+        scheduler: Scheduler,
         prompt_ids: list[int],
         options: GenerationOptions,
         constraint: Constraint | None,
@@ -187,7 +194,7 @@ class TokenStream:
                 f"the prompt has {len(prompt_ids)} tokens and the context holds "
                 f"{engine.context_length}: shorten it, or load with a longer context_length"
             )
-        self._engine, self._tokenizer, self._host, self._lock = engine, tokenizer, host, lock
+        self._tokenizer, self._scheduler = tokenizer, scheduler
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
         self._constraint, self._notify = constraint, notify
         self.completion: Completion | None = None
@@ -215,27 +222,26 @@ class TokenStream:
         await self.aclose()
 
     async def _generate(self) -> AsyncGenerator[Token, None]:
-        async with self._lock:
-            clock = _Clock()
-            await self._prefill()
-            clock.prompt_done()
-            decoder, matcher = self._tokenizer.stream(), StopMatcher(self._options.stop)
-            ids: list[int] = []
-            given: list[Token] = []
-            last = self._complete()
-            reason = "stop" if last else "length"
+        choose = _Chooser(self._constraint, self._tokenizer.end_ids, self._options.logprobs)
+        generation = self._generation(choose)
+        decoder, matcher = self._tokenizer.stream(), StopMatcher(self._options.stop)
+        ids: list[int] = []
+        given: list[Token] = []
+        times: list[float] = []
+        last = choose.complete
+        reason = "stop" if last else "length"
+        if not last:
+            self._scheduler.submit(generation)
+        try:
             while not last:
-                step = self._next if ids else self._choose
-                chosen = await self._host.run(step, *ids[-1:])
-                clock.token_done()
-                ended = chosen.id in self._tokenizer.end_ids
+                chosen = await self._scheduler.next(generation)
+                times.append(chosen.at)
+                ended, last = chosen.id in self._tokenizer.end_ids, chosen.last
                 if ended:
                     piece = decoder.flush()
                 else:
                     ids.append(chosen.id)
                     piece = decoder.push(chosen.id)
-                stopped = ended or self._complete()
-                last = stopped or len(ids) >= self._options.max_tokens or self._full()
                 if last and not ended:
                     piece += decoder.flush()
                 piece = matcher.push(piece)
@@ -243,7 +249,7 @@ class TokenStream:
                     last = True
                 elif last:
                     piece += matcher.flush()
-                if stopped or matcher.found is not None:
+                if chosen.ends or matcher.found is not None:
                     reason = "stop"
                 # an end token is given out only when it brings text that was held back
                 if piece or not ended:
@@ -251,85 +257,80 @@ class TokenStream:
                     given.append(token)
                     self._notify(token)
                     yield token
-            self.completion = Completion(
-                "".join(token.text for token in given),
-                ids,
-                self._prompt_ids,
-                reason,
-                matcher.found,
-                clock.timings(self._load_ms, len(self._prompt_ids)),
-                given,
-            )
-            self._notify(self.completion)
+        finally:
+            self._scheduler.release(generation)
+        self.completion = Completion(
+            "".join(token.text for token in given),
+            ids,
+            self._prompt_ids,
+            reason,
+            matcher.found,
+            _timings(generation, times, self._load_ms),
+            given,
+        )
+        self._notify(self.completion)
 
-    async def _prefill(self) -> None:
-        self._engine.truncate(0)
-        self._engine.configure(self._options.sampling)
-        self._engine.set_mask(None)
-        for start in range(0, len(self._prompt_ids), PREFILL_STEP):
-            await self._host.run(self._evaluate_part, start)
+    def _generation(self, choose: _Chooser) -> Generation:
+        options, sampling = self._options, self._options.sampling
+        # penalties look at the tokens of the sequence, which guesses are among for a while
+        penalized = sampling.repeat_penalty != 1.0 or (
+            sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
+        )
+        return Generation(
+            prompt=self._prompt_ids,
+            max_tokens=options.max_tokens,
+            sampling=sampling,
+            choose=choose,
+            on_full=options.on_full,
+            draft=look_up if options.speculate and not penalized else None,
+        )
 
-    def _evaluate_part(self, start: int) -> None:
-        end = min(start + PREFILL_STEP, len(self._prompt_ids))
-        last = end == len(self._prompt_ids)
-        self._engine.evaluate(self._prompt_ids[start:end], logits=last)
 
-    def _full(self) -> bool:
-        return self._engine.position() >= self._engine.context_length
+class _Chooser:
+    """Chooses tokens as a constraint allows, and takes log probabilities down.
 
-    def _complete(self) -> bool:
+    It knows nothing of its stream, so that a stream that is dropped can be collected.
+    """
+
+    def __init__(
+        self, constraint: Constraint | None, end_ids: Collection[int], logprobs: int | None
+    ) -> None:
+        self._constraint, self._end_ids, self._logprobs = constraint, end_ids, logprobs
+
+    @property
+    def complete(self) -> bool:
+        """Whether the constraint allows nothing more."""
         return self._constraint is not None and self._constraint.finished
 
-    def _next(self, token: int) -> _Chosen:
-        self._engine.evaluate([token])
-        return self._choose()
-
-    def _choose(self) -> _Chosen:
-        """A token for the last logits, which the constraint then goes on with."""
+    def __call__(self, engine: Engine, sequence: int, row: int) -> Chosen:
+        """A token for a row of logits, which the constraint then goes on with."""
         if self._constraint is not None:
-            self._engine.set_mask(self._constraint.mask())
-        token = self._engine.sample()
-        if token in self._tokenizer.end_ids:
-            return _Chosen(token)
+            engine.set_mask(self._constraint.mask(), sequence)
+        token = engine.sample(sequence, row)
+        if token in self._end_ids:
+            return Chosen(token, ends=True)
         if self._constraint is not None:
             self._constraint.advance(token)
-        wanted = self._options.logprobs
-        if wanted is None:
-            return _Chosen(token)
-        top = tuple(self._engine.top(wanted)) if wanted else ()
+        if self._logprobs is None:
+            return Chosen(token, self.complete)
+        top = tuple(engine.top(self._logprobs, row)) if self._logprobs else ()
         logprob = dict(top).get(token)
-        return _Chosen(token, self._engine.logprob(token) if logprob is None else logprob, top)
+        if logprob is None:
+            logprob = engine.logprob(token, row)
+        return Chosen(token, self.complete, logprob, top)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """What one step gave."""
-
-    id: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._prompt = self._first = self._last = 0.0
-        self._tokens = 0
-
-    def prompt_done(self) -> None:
-        self._prompt = time.perf_counter()
-
-    def token_done(self) -> None:
-        self._last = time.perf_counter()
-        self._tokens += 1
-        if self._tokens == 1:
-            self._first = self._last
-
-    def timings(self, load_ms: float, prompt_tokens: int) -> Timings:
-        prompt_seconds, decode_seconds = self._prompt - self._start, self._last - self._first
-        return Timings(
-            load_ms=load_ms,
-            first_token_ms=(self._first - self._start) * 1e3 if self._tokens else None,
-            prompt_tokens_per_s=prompt_tokens / prompt_seconds if prompt_seconds > 0 else None,
-            decode_tokens_per_s=(self._tokens - 1) / decode_seconds if decode_seconds > 0 else None,
-        )
+def _timings(generation: Generation, times: list[float], load_ms: float) -> Timings:
+    """From when a generation began, had its prompt evaluated, and chose each token."""
+    if not times:
+        return Timings(load_ms, None, None, None)
+    prompt_seconds = generation.prompt_done - generation.started
+    decode_seconds = times[-1] - times[0]
+    evaluated = len(generation.prompt) - generation.cached_tokens
+    return Timings(
+        load_ms=load_ms,
+        first_token_ms=(times[0] - generation.started) * 1e3,
+        prompt_tokens_per_s=evaluated / prompt_seconds if prompt_seconds > 0 else None,
+        decode_tokens_per_s=(len(times) - 1) / decode_seconds if decode_seconds > 0 else None,
+        cached_tokens=generation.cached_tokens,
+    )

@@ -18,6 +18,7 @@ from mlr.errors import RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
 from mlr.grammar.constraint import Constrainer
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
+from mlr.scheduler import Scheduler
 from mlr.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ Event = LoadProgress | Loaded | Token | Completion | Unloaded
 
 
 class Model:
-    """A loaded model. It runs one generation at a time; further ones wait for their turn."""
+    """A loaded model. It runs as many generations at once as it was loaded with `sequences`;
+    further ones wait for their turn."""
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class Model:
         self.chat_template = chat_template
         self.engine = engine
         self._host = host
-        self._lock = asyncio.Lock()
+        self._scheduler = Scheduler(engine, host)
         self._constrainer = Constrainer(tokenizer, engine.vocabulary_size)
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
@@ -113,7 +115,9 @@ class Model:
         Options and defaults: max_tokens 128, stop (), temperature 0 (greedy), top_k 0, top_p 1,
         min_p 0, repeat_penalty 1, repeat_last_n 64, frequency_penalty 0, presence_penalty 0, seed
         None (drawn), logprobs None (else how many of the likeliest tokens are wanted beside each
-        token, 0 to 20), response_format None (else what `Constrainer.start` takes). See
+        token, 0 to 20), response_format None (else what `Constrainer.start` takes), on_full
+        "stop" ("shift" drops the older half of a full context and goes on), speculate None
+        ("lookup" guesses from repetitions, which changes nothing but the speed). See
         `TokenStream`. Raises `RequestError` for an option out of range or unknown, its form
         `GrammarError` for a schema or grammar that is not supported, and `ContextLengthError` for
         a prompt longer than the context.
@@ -127,8 +131,7 @@ class Model:
         return TokenStream(
             self.engine,
             self.tokenizer,
-            self._host,
-            self._lock,
+            self._scheduler,
             ids,
             checked,
             constraint,
@@ -156,12 +159,11 @@ class Model:
         return tokens.completion
 
     async def close(self) -> None:
-        """Wait for a generation under way to end, then free the engine. Safe to call twice."""
-        async with self._lock:
-            await self._host.run(self.engine.close)
-            if not self._closed:
-                self._closed = True
-                self._notify(Unloaded(self.info))
+        """End every generation and free the engine. Safe to call twice."""
+        await self._scheduler.close()
+        if not self._closed:
+            self._closed = True
+            self._notify(Unloaded(self.info))
 
     async def __aenter__(self) -> Model:
         return self

@@ -74,6 +74,12 @@ def add_loading_options(parser: argparse.ArgumentParser, *, engine: bool = True)
         metavar="N",
         help="tokens of context to make room for (default: the model's, at most 4096)",
     )
+    parser.add_argument(
+        "--kv-type",
+        choices=("f16", "q8"),
+        default="f16",
+        help="how the KV cache is held; q8 takes half the memory (default: %(default)s)",
+    )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:

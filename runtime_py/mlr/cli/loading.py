@@ -23,5 +23,6 @@ async def load_model(args: argparse.Namespace) -> Model:
             engine=args.engine,
             threads=args.threads,
             context_length=args.context_length,
+            kv_type=args.kv_type,
             on_progress=on_progress,
         )

@@ -27,6 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="the port to listen on; 0 takes a free one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--parallel",
+        type=whole(1, 64),
+        default=1,
+        metavar="N",
+        help="answer N requests at once, each with a context of its own (default: %(default)s)",
+    )
     add_loading_options(parser, engine=False)
 
 
@@ -44,5 +51,7 @@ def execute(args: argparse.Namespace) -> int:
         port=args.port,
         threads=args.threads,
         context_length=args.context_length,
+        parallel=args.parallel,
+        kv_type=args.kv_type,
         progress=load_progress,
     )

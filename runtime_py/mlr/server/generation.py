@@ -56,13 +56,16 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
+    """Of the prompts: found in the KV cache and not evaluated anew."""
 
-    def body(self) -> dict[str, int]:
+    def body(self) -> dict[str, Any]:
         """OpenAI's usage object."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
 
 
@@ -141,7 +144,7 @@ class GenerationResponse(Response):
         await sender.send_all(self._events(prompts))
 
     async def _events(self, prompts: list[PreparedPrompt]) -> AsyncGenerator[dict[str, Any], None]:
-        generated = 0
+        done = []
         for index, prompt in enumerate(prompts):
             opening = self._shape.opening(index)
             if opening is not None:
@@ -161,27 +164,27 @@ class GenerationResponse(Response):
                 for event in self._shape.delta(index, "", waiting):
                     yield event
             completion = _finished(stream)
-            generated += len(completion.token_ids)
+            done.append(completion)
             for event in self._shape.closing(index, completion.finish_reason):
                 yield event
         if self._request.include_usage:
-            yield self._shape.usage(Usage(_count(prompts), generated))
+            yield self._shape.usage(_usage(prompts, done))
 
     async def _complete(self) -> dict[str, Any]:
         prompts = await self._prepare()
         choices = []
-        generated = 0
+        done = []
         for index, prompt in enumerate(prompts):
             async with self._turn(prompt) as stream:
                 async for _ in stream:
                     pass
             completion = _finished(stream)
-            generated += len(completion.token_ids)
+            done.append(completion)
             text = prompt.echo + completion.text
             choices.append(
                 Choice(index, text, completion.finish_reason, completion.tokens, len(prompt.echo))
             )
-        return self._shape.whole(choices, Usage(_count(prompts), generated))
+        return self._shape.whole(choices, _usage(prompts, done))
 
     @asynccontextmanager
     async def _turn(self, prompt: PreparedPrompt) -> AsyncIterator[TokenStream]:
@@ -221,5 +224,9 @@ def _finished(stream: TokenStream) -> Completion:
     return stream.completion
 
 
-def _count(prompts: list[PreparedPrompt]) -> int:
-    return sum(len(prompt.tokens) for prompt in prompts)
+def _usage(prompts: list[PreparedPrompt], done: list[Completion]) -> Usage:
+    return Usage(
+        sum(len(prompt.tokens) for prompt in prompts),
+        sum(len(completion.token_ids) for completion in done),
+        sum(completion.timings.cached_tokens for completion in done),
+    )

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager, AsyncExitStack
 
 from mlr import hosts
 from mlr.bundle.reader import open_bundle
+from mlr.engines.kernel.instance import CacheType
 from mlr.errors import RequestError
 from mlr.hosts.base import ProgressCallback
 from mlr.model import load
 from mlr.server.bundles import BundleFiles
 from mlr.server.registry import Registry, ServedModel
+from mlr.server.turns import Turns
 
 __all__ = ["Progress", "load_models"]
 
@@ -25,6 +27,8 @@ async def load_models(
     *,
     threads: int | None,
     context_length: int | None,
+    parallel: int,
+    kv_type: CacheType,
     progress: Progress,
 ) -> Registry:
     """Load a model from each bundle; `stack` closes them.
@@ -40,8 +44,14 @@ async def load_models(
             raise RequestError(f"{location}: another of these bundles is named {name!r} too")
         with progress(name) as on_progress:
             model = await load(
-                location, threads=threads, context_length=context_length, on_progress=on_progress
+                location,
+                threads=threads,
+                context_length=context_length,
+                sequences=parallel,
+                kv_type=kv_type,
+                on_progress=on_progress,
             )
         stack.push_async_callback(model.close)
-        served.append(ServedModel(name, model, BundleFiles(bundle, host.disk_cache())))
+        files = BundleFiles(bundle, host.disk_cache())
+        served.append(ServedModel(name, model, files, Turns(parallel=parallel)))
     return Registry(served)

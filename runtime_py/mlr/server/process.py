@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from mlr.engines.kernel.instance import CacheType
 from mlr.errors import RequestError
 from mlr.server import limits
 from mlr.server.app import create_app
@@ -33,6 +34,8 @@ def run(
     port: int,
     threads: int | None,
     context_length: int | None,
+    parallel: int,
+    kv_type: CacheType,
     progress: Progress,
 ) -> int:
     """Serve bundles until a signal comes; returns the exit status.
@@ -49,7 +52,18 @@ def run(
                 "this address can use the models",
                 file=sys.stderr,
             )
-        return asyncio.run(_serve(listener, locations, host, threads, context_length, progress))
+        return asyncio.run(
+            _serve(
+                listener,
+                locations,
+                host,
+                threads=threads,
+                context_length=context_length,
+                parallel=parallel,
+                kv_type=kv_type,
+                progress=progress,
+            )
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -85,13 +99,22 @@ async def _serve(
     listener: socket.socket,
     locations: Sequence[str],
     host: str,
+    *,
     threads: int | None,
     context_length: int | None,
+    parallel: int,
+    kv_type: CacheType,
     progress: Progress,
 ) -> int:
     async with AsyncExitStack() as stack:
         registry = await load_models(
-            locations, stack, threads=threads, context_length=context_length, progress=progress
+            locations,
+            stack,
+            threads=threads,
+            context_length=context_length,
+            parallel=parallel,
+            kv_type=kv_type,
+            progress=progress,
         )
         work = Work()
         port: int = listener.getsockname()[1]

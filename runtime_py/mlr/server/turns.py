@@ -15,7 +15,7 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """The queue in front of one model.
+    """The queue in front of one model, which `parallel` may use at once.
 
     A request is admitted once, and takes a turn for each of its prompts. Turns are given in the
     order in which they were asked for, so a request with many prompts goes to the back of the
@@ -23,11 +23,15 @@ class Turns:
     """
 
     def __init__(
-        self, max_waiting: int = limits.MAX_WAITING, clock: Callable[[], float] = time.monotonic
+        self,
+        max_waiting: int = limits.MAX_WAITING,
+        clock: Callable[[], float] = time.monotonic,
+        parallel: int = 1,
     ) -> None:
-        self._max_admitted = max_waiting + 1  # the one whose turn it is does not wait
+        self._max_waiting = max_waiting
+        self._max_admitted = max_waiting + parallel  # those whose turn it is do not wait
         self._clock = clock
-        self._lock = asyncio.Lock()  # wakes its waiters in the order they came
+        self._free = asyncio.Semaphore(parallel)  # wakes its waiters in the order they came
         self._mean_seconds = 1.0
         self.admitted = 0
 
@@ -37,8 +41,7 @@ class Turns:
         if self.admitted >= self._max_admitted:
             raise ApiError(
                 503,
-                f"the model is busy and {self._max_admitted - 1} requests are waiting: "
-                "try again later",
+                f"the model is busy and {self._max_waiting} requests are waiting: try again later",
                 code="overloaded",
                 headers={"retry-after": str(self.retry_after())},
             )
@@ -50,8 +53,8 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the model, and hold it."""
-        async with self._lock:
+        """Wait for the model, and use it."""
+        async with self._free:
             started = self._clock()
             try:
                 yield

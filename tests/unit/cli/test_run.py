@@ -66,6 +66,7 @@ def test_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "first_token_ms",
         "prompt_tokens_per_s",
         "decode_tokens_per_s",
+        "cached_tokens",
     }
     assert all(value > 0 for value in answer["timings"].values())
     assert len(answer["token_ids"]) == 5

@@ -1,0 +1,385 @@
+"""Several generations at once on one engine: continuous batching.
+
+Each pass of the engine takes a token of every generation that is under way and a slice of the
+prompts that are waiting, so a generation begins and ends without the others noticing. What a
+generation gives depends on its own prompt and options alone: the engine's sequences do not
+influence each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mlr.engines.base import Engine, Sampling, Step
+from mlr.errors import EngineError, MlrError, RequestError
+from mlr.hosts.base import Host
+
+__all__ = ["Chooser", "Chosen", "Generation", "OnFull", "Scheduler"]
+
+PREFILL_BESIDE_DECODING = 16  # prompt tokens in a pass that others wait for a token of
+MIN_SHARED = 16  # tokens from which on a prefix is worth more than keeping another slot's tokens
+KEPT_AT_THE_START = 4  # tokens that context shifting leaves: attention rests on the first ones
+
+Drafter = Callable[[Sequence[int], int], list[int]]
+"""Guesses what follows the tokens of a sequence, at most so many tokens."""
+
+OnFull = Literal["stop", "shift"]
+"""What happens when the context is full: the end, or its older half is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token as a `Chooser` gives it, `ends` when the generation is complete with it.
+
+    The scheduler adds when it was chosen (seconds of `time.perf_counter`) and whether it is the
+    last, be it for another reason.
+    """
+
+    id: int
+    ends: bool
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    at: float = 0.0
+    last: bool = False
+
+
+Chooser = Callable[[Engine, int, int], Chosen]
+"""Chooses a token: called with the engine, the sequence, and the row of its logits."""
+
+
+@dataclass(eq=False)
+class Generation:
+    """One generation: what it asks for, how far it is, and what its reader has not yet taken."""
+
+    prompt: list[int]
+    max_tokens: int
+    sampling: Sampling
+    choose: Chooser
+    on_full: OnFull = "stop"
+    draft: Drafter | None = None
+    # set by the scheduler
+    cached_tokens: int = 0  # of the prompt, found in the KV cache
+    started: float = 0.0  # seconds of the clock
+    prompt_done: float = 0.0
+    closed: bool = False
+    _slot: _Slot | None = None
+    _pending: list[int] = field(default_factory=list)  # to be evaluated
+    _count: int = 0  # tokens chosen
+    _finished: bool = False  # no more are to be chosen
+    _guesses: int = 2  # tokens to guess next time
+    _ready: deque[Chosen | BaseException] = field(default_factory=deque)
+    _waiter: asyncio.Future[None] | None = None
+
+    @property
+    def _decoding(self) -> bool:
+        return self._count > 0
+
+    @property
+    def _wants_work(self) -> bool:
+        # one token ahead of the reader at most: one who stops reading stops his own sequence
+        return not self.closed and not self._finished and not self._ready
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A sequence of the engine, the tokens in it, and the generation that it belongs to."""
+
+    sequence: int
+    tokens: list[int] = field(default_factory=list)
+    owner: Generation | None = None
+    shifted: bool = False  # the tokens alone would not have given what is in the KV cache
+    used: int = 0  # a count that grows: the smallest was used longest ago
+
+    @property
+    def free(self) -> bool:
+        return self.owner is None or self.owner.closed
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a pass does for one generation; `guesses` of the tokens are guesses."""
+
+    generation: Generation
+    slot: _Slot
+    tokens: list[int]
+    guesses: int
+    whole: bool  # nothing of the prompt is left afterwards
+
+
+_Outcome = tuple[Generation, Chosen | BaseException]
+
+
+class Scheduler:
+    """Runs generations on an engine; those beyond its number of sequences wait in order."""
+
+    def __init__(self, engine: Engine, host: Host) -> None:
+        self._engine, self._host = engine, host
+        self._slots = [_Slot(number) for number in range(engine.sequences)]
+        self._waiting: deque[Generation] = deque()
+        self._loop: asyncio.Task[None] | None = None
+        self._uses = 0
+        self._closed = False
+
+    def submit(self, generation: Generation) -> None:
+        """Put a generation in line. Raises `RequestError` for ids outside the vocabulary."""
+        for token in generation.prompt:
+            if not 0 <= token < self._engine.vocabulary_size:
+                raise RequestError(
+                    f"token id {token} is not in the vocabulary of {self._engine.vocabulary_size}"
+                )
+        self._waiting.append(generation)
+
+    async def next(self, generation: Generation) -> Chosen:
+        """The generation's next token; raises what the engine raised."""
+        while not generation._ready:
+            if self._closed:
+                raise EngineError("the model is closed; load it again")
+            generation._waiter = asyncio.get_running_loop().create_future()
+            self._wake()
+            await generation._waiter
+        item = generation._ready.popleft()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def release(self, generation: Generation) -> None:
+        """End a generation; its sequence is free for the next one at once."""
+        generation.closed = True
+        if generation in self._waiting:
+            self._waiting.remove(generation)
+        if self._waiting:
+            self._wake()
+
+    async def close(self) -> None:
+        """Wait for the pass under way, then close the engine; generations end with an error."""
+        self._closed = True
+        if self._loop is not None:
+            await asyncio.wait({self._loop})
+        for slot in self._slots:
+            if slot.owner is not None:
+                _notify(slot.owner)
+        for generation in self._waiting:
+            _notify(generation)
+        await self._host.run(self._engine.close)
+
+    def _wake(self) -> None:
+        if not self._closed and (self._loop is None or self._loop.done()):
+            self._loop = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while not self._closed:
+            try:
+                outcomes = await self._host.run(self._pass)
+            except Exception as error:  # a bug: nobody may be left waiting
+                outcomes = self._fail(error)
+            if not outcomes and not self._has_work():
+                return
+            for generation, item in outcomes:
+                generation._ready.append(item)
+                _notify(generation)
+            # those who were waiting take their tokens, and ask for the next, before the next pass
+            await asyncio.sleep(0)
+
+    def _active(self) -> list[tuple[Generation, _Slot]]:
+        return [
+            (slot.owner, slot)
+            for slot in self._slots
+            if slot.owner is not None and slot.owner._wants_work
+        ]
+
+    def _has_work(self) -> bool:
+        return bool(self._active() or (self._waiting and any(slot.free for slot in self._slots)))
+
+    def _fail(self, error: Exception) -> list[_Outcome]:
+        failed = [generation for generation, _ in self._active()]
+        for generation in failed:
+            generation._finished = True
+        return [(generation, error) for generation in failed]
+
+    # --- from here on in the host's thread, one pass at a time ----------------------------------
+
+    def _pass(self) -> list[_Outcome]:
+        """Evaluate one batch and choose tokens."""
+        self._admit()
+        parts = self._plan()
+        if not parts:
+            return []
+        try:
+            self._engine.evaluate_batch(
+                [Step(part.slot.sequence, part.tokens, _wanted(part)) for part in parts]
+            )
+        except MlrError as error:
+            for part in parts:
+                part.generation._finished = True
+            return [(part.generation, error) for part in parts]
+        outcomes: list[_Outcome] = []
+        row = 0
+        for part in parts:
+            part.slot.tokens += part.tokens
+            del part.generation._pending[: len(part.tokens) - part.guesses]
+            if part.whole:
+                outcomes += self._choose(part, row)
+                row += 1 + part.guesses
+        return outcomes
+
+    def _admit(self) -> None:
+        """Give free sequences to those who wait, in order."""
+        while self._waiting and any(slot.free for slot in self._slots):
+            generation = self._waiting.popleft()
+            generation.started = time.perf_counter()
+            slot = self._place(generation.prompt)
+            self._uses += 1
+            slot.owner, slot.used = generation, self._uses
+            generation._slot = slot
+            generation.cached_tokens = len(slot.tokens)
+            generation._pending = generation.prompt[len(slot.tokens) :]
+            self._engine.configure(generation.sampling, slot.sequence)
+            self._engine.set_mask(None, slot.sequence)
+
+    def _place(self, prompt: list[int]) -> _Slot:
+        """A free sequence that holds as much of the prompt's beginning as can be had.
+
+        The last token is always evaluated, for its logits. A sliding window may have lost what
+        would be needed; then the engine refuses and the next best is tried.
+        """
+        oldest = min((slot for slot in self._slots if slot.free), key=lambda slot: slot.used)
+        shared = {
+            slot.sequence: 0 if slot.shifted else _common(slot.tokens, prompt[:-1])
+            for slot in self._slots
+        }
+        for source in sorted(self._slots, key=lambda s: (shared[s.sequence], s.free), reverse=True):
+            count = shared[source.sequence]
+            if count < (1 if len(self._slots) == 1 else MIN_SHARED):
+                break
+            try:
+                if source.free:
+                    self._engine.truncate(count, source.sequence)
+                    del source.tokens[count:]
+                    return source
+                self._engine.fork(source.sequence, oldest.sequence, count)
+                oldest.tokens, oldest.shifted = source.tokens[:count], False
+                return oldest
+            except EngineError:
+                continue
+        self._engine.truncate(0, oldest.sequence)
+        oldest.tokens, oldest.shifted = [], False
+        return oldest
+
+    def _plan(self) -> list[_Part]:
+        """What the next pass evaluates: decoding first, then prompts, in equal slices."""
+        active = self._active()
+        decoding = [(g, slot) for g, slot in active if g._decoding]
+        prompts = [(g, slot) for g, slot in active if not g._decoding]
+        spare_rows = self._engine.outputs - len(active)
+        parts = []
+        for generation, slot in decoding:
+            guesses = self._guess(generation, slot, spare_rows // len(decoding))
+            tokens = [*generation._pending, *guesses]
+            parts.append(_Part(generation, slot, tokens, len(guesses), True))
+        room = self._engine.batch - sum(len(part.tokens) for part in parts)
+        if decoding:
+            room = min(room, PREFILL_BESIDE_DECODING)
+        for index, (generation, slot) in enumerate(prompts):
+            size = room // (len(prompts) - index)
+            tokens = generation._pending[:size]
+            room -= len(tokens)
+            if tokens:
+                whole = len(tokens) == len(generation._pending)
+                parts.append(_Part(generation, slot, tokens, 0, whole))
+        return parts
+
+    def _guess(self, generation: Generation, slot: _Slot, most: int) -> list[int]:
+        """Tokens that may come next, to be evaluated with the one that is certain."""
+        room = self._engine.context_length - len(slot.tokens) - 1
+        left = generation.max_tokens - generation._count - 1
+        count = min(generation._guesses, most, room, left)
+        if generation.draft is None or count < 1:
+            return []
+        return generation.draft([*slot.tokens, *generation._pending], count)[:count]
+
+    def _choose(self, part: _Part, row: int) -> list[_Outcome]:
+        """Choose the next token, and more of them for as long as they are those guessed.
+
+        Each is drawn from the logits that plain decoding would have had, in the same order, so
+        guesses change the speed and nothing else.
+        """
+        generation, slot = part.generation, part.slot
+        if not generation._decoding:
+            generation.prompt_done = time.perf_counter()
+        guesses = part.tokens[len(part.tokens) - part.guesses :]
+        outcomes: list[_Outcome] = []
+        for index in range(part.guesses + 1):
+            try:
+                chosen = generation.choose(self._engine, slot.sequence, row + index)
+            except MlrError as error:
+                generation._finished = True
+                outcomes.append((generation, error))
+                break
+            generation._count += 1
+            wrong = index == part.guesses or chosen.id != guesses[index]
+            if wrong:
+                self._forget(generation, slot, part.guesses, index)
+            generation._finished = (
+                chosen.ends
+                or generation._count >= generation.max_tokens
+                or (wrong and not self._has_room(generation, slot))
+            )
+            outcomes.append(
+                (generation, replace(chosen, at=time.perf_counter(), last=generation._finished))
+            )
+            if wrong or generation._finished:
+                generation._pending = [chosen.id]
+                break
+        return outcomes
+
+    def _forget(self, generation: Generation, slot: _Slot, guesses: int, right: int) -> None:
+        """Take back the guesses that were wrong, and guess more or fewer next time."""
+        if right < guesses:
+            del slot.tokens[len(slot.tokens) - (guesses - right) :]
+            self._engine.truncate(len(slot.tokens), slot.sequence)
+            generation._guesses = right + 1
+        elif guesses:
+            generation._guesses = min(2 * guesses, self._engine.outputs)
+
+    def _has_room(self, generation: Generation, slot: _Slot) -> bool:
+        full = len(slot.tokens) >= self._engine.context_length
+        return not full or self._make_room(generation, slot)
+
+    def _make_room(self, generation: Generation, slot: _Slot) -> bool:
+        """Drop the older half of a full context, if that is wanted and possible."""
+        if generation.on_full == "stop":
+            return False
+        keep = min(KEPT_AT_THE_START, len(generation.prompt))
+        discard = (len(slot.tokens) - keep) // 2
+        try:
+            self._engine.shift(keep, discard, slot.sequence)
+        except EngineError:
+            return False
+        del slot.tokens[keep : keep + discard]
+        slot.shifted = True
+        return True
+
+
+def _wanted(part: _Part) -> Literal["last", "all", "none"]:
+    if not part.whole:
+        return "none"
+    return "all" if part.guesses else "last"
+
+
+def _notify(generation: Generation) -> None:
+    waiter = generation._waiter
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _common(held: list[int], prompt: list[int]) -> int:
+    """How many tokens two lists have in common at their beginnings."""
+    limit = min(len(held), len(prompt))
+    if held[:limit] == prompt[:limit]:
+        return limit
+    return next(i for i in range(limit) if held[i] != prompt[i])
