@@ -27,9 +27,13 @@ BELOW: dict[str, frozenset[str]] = {
     "engines": frozenset({"errors", "formats", "bundle", "hosts.base"}),
     "hosts": frozenset({"errors", "formats", "bundle", "engines", "hosts.base"}),
     "grammar": frozenset({"errors", "tokenizer"}),
-    "generation": frozenset({"errors", "engines", "grammar", "hosts.base", "tokenizer"}),
+    "speculation": frozenset(),
+    "scheduler": frozenset({"errors", "engines", "hosts.base"}),
+    "generation": frozenset(
+        {"errors", "engines", "grammar", "scheduler", "speculation", "tokenizer"}
+    ),
 }
-BELOW["model"] = BELOW["generation"] | {"formats", "bundle", "hosts", "generation"}
+BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to

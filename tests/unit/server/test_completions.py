@@ -35,7 +35,12 @@ def test_a_completion(client: httpx.Client) -> None:
         "object": "text_completion",
         "model": "fake",
         "choices": [{"index": 0, "text": "4 one two", "logprobs": None, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 4, "completion_tokens": 4, "total_tokens": 8},
+        "usage": {
+            "prompt_tokens": 4,
+            "completion_tokens": 4,
+            "total_tokens": 8,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
     }
 
 
@@ -56,7 +61,12 @@ def test_a_stream_with_usage(client: httpx.Client) -> None:
     *chunks, last = events(answer.text)
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
-    assert last["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    assert last["usage"] == {
+        "prompt_tokens": 4,
+        "completion_tokens": 2,
+        "total_tokens": 6,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
 
 
 @pytest.mark.parametrize(
