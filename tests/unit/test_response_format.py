@@ -150,10 +150,20 @@ def test_a_vocabulary_without_the_token_is_an_error() -> None:
 def test_log_probabilities(tiny_bundle: Path, engine: str) -> None:
     with mlr.load_sync(tiny_bundle, engine=engine) as model:
         stream = model.stream("hello", max_tokens=6, temperature=1.5, seed=1, logprobs=4)
-        context = model.tokenize("hello")
-        for token in stream:
-            model_engine = model._model.engine
-            logits = np.array(model_engine.logits(), np.float64)
+        tokens = list(stream)
+        completion = stream.completion
+        assert completion is not None
+        assert [token.id for token in completion.tokens] == completion.token_ids
+        alone = model.generate("hello", max_tokens=3, logprobs=0).tokens
+        assert all(token.logprob is not None and token.top_logprobs == () for token in alone)
+        without = model.generate("hello", max_tokens=3).tokens
+        assert all(token.logprob is None for token in without)
+        # nothing runs any more, so the engine is free to be asked for every row
+        oracle, context = model._model.engine, model.tokenize("hello")
+        for token in tokens:
+            oracle.truncate(0)
+            oracle.evaluate(context)
+            logits = np.array(oracle.logits(), np.float64)
             expected = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
             best = np.lexsort((np.arange(logits.size), -logits))[:4]
             assert [id for id, _ in token.top_logprobs] == best.tolist()
@@ -163,13 +173,6 @@ def test_log_probabilities(tiny_bundle: Path, engine: str) -> None:
             )
             assert token.logprob == pytest.approx(expected[token.id], abs=1e-5)
             context.append(token.id)
-        completion = stream.completion
-        assert completion is not None
-        assert [token.id for token in completion.tokens] == completion.token_ids
-        alone = model.generate("hello", max_tokens=3, logprobs=0).tokens
-        assert all(token.logprob is not None and token.top_logprobs == () for token in alone)
-        without = model.generate("hello", max_tokens=3).tokens
-        assert all(token.logprob is None for token in without)
 
 
 def test_log_probabilities_are_the_model_s_own(tiny_bundle: Path) -> None:
