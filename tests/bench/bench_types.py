@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +28,7 @@ from tests.support.kernels import open_kernel
 from tests.support.tiny_models import QUANTIZATIONS, tiny_gguf
 
 BASE = "Q4_K"
-SHAPE = {"n_layers": 2, "n_embd": 1024, "n_ff": 4096, "n_heads": 8, "head_dim": 64}
+SHAPE: dict[str, Any] = {"n_layers": 2, "n_embd": 1024, "n_ff": 4096, "n_heads": 8, "head_dim": 64}
 DECODED = 8
 PREFILLED = 64
 
@@ -36,11 +37,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--types", nargs="+", choices=QUANTIZATIONS, default=QUANTIZATIONS)
-    parser.add_argument("--build", choices=("relaxed", "simd"), default="relaxed")
+    parser.add_argument("--build", choices=("narrow", "relaxed", "simd"), default="narrow")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     types = list(dict.fromkeys([BASE, *options.types]))
-    decode, prefill, load, weights = {}, {}, {}, {}
+    decode: dict[str, float] = {}
+    prefill: dict[str, float] = {}
+    load: dict[str, float] = {}
+    weights: dict[str, int] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engines: dict[str, KernelEngine] = {}

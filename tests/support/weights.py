@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "random_matrix"]
+__all__ = ["BLOCK", "SCALES", "random_matrix"]
 
 Draw = Callable[[np.random.Generator, int, float], NDArray[np.uint8]]
 
@@ -23,6 +23,24 @@ BLOCK = {
         *("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q4_K", "Q6_K", "Q4_1", "Q5_1"),
         *("IQ4_NL", "MXFP4", "Q2_K", "Q3_K", "Q5_K", "IQ4_XS", "TQ1_0", "TQ2_0"),
     )
+}
+
+# Where a block keeps its float16 scales, as byte offsets.
+SCALES = {
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "IQ4_NL": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+    "IQ4_XS": [0],
+    "TQ1_0": [52],
+    "TQ2_0": [64],
 }
 
 

@@ -8,25 +8,7 @@ import pytest
 
 from mlr.engines.reference.dequantize import dequantize
 from mlr.errors import RequestError, UnsupportedModelError
-from tests.support.weights import BLOCK
-
-# Where a block keeps its float16 scales, as byte offsets.
-SCALES = {
-    "Q4_0": [0],
-    "Q4_1": [0, 2],
-    "Q5_0": [0],
-    "Q5_1": [0, 2],
-    "Q8_0": [0],
-    "IQ4_NL": [0],
-    "Q2_K": [80, 82],
-    "Q3_K": [108],
-    "Q4_K": [0, 2],
-    "Q5_K": [0, 2],
-    "Q6_K": [208],
-    "IQ4_XS": [0],
-    "TQ1_0": [52],
-    "TQ2_0": [64],
-}
+from tests.support.weights import BLOCK, SCALES
 
 
 def random_blocks(type_name: str, count: int) -> bytes:
