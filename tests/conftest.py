@@ -23,8 +23,14 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 EXPECTED_SKIPS: tuple[tuple[str, str], ...] = ()
 
 # What marks a test that asks for one of these fixtures.
-MARKERS = {"demo_gguf": "demo_model", "demo_bundle": "demo_model", "chromium": "browser"}
+MARKERS = {
+    "demo_gguf": "demo_model",
+    "demo_bundle": "demo_model",
+    "chromium": "browser",
+    "firefox": "browser",
+}
 
+FIREFOX_NAMES = ("firefox-esr", "firefox")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -83,6 +89,25 @@ def chromium() -> str:
             "or MLR_CHROMIUM names the program"
         )
     return path
+
+
+@pytest.fixture(scope="session")
+def firefox() -> str:
+    """The path of a Firefox that can be driven over WebDriver BiDi."""
+    path = find_firefox()
+    if path is None:
+        _missing(
+            "no Firefox found: `make test` installs one as root on Debian, or install Debian's "
+            "package firefox-esr, or MLR_FIREFOX names the program"
+        )
+    return path
+
+
+def find_firefox() -> str | None:
+    """A Firefox of the machine's, else None."""
+    named = os.environ.get("MLR_FIREFOX")
+    names = (named,) if named else FIREFOX_NAMES
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def find_chromium() -> str | None:

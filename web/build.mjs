@@ -79,6 +79,7 @@ await build({
   bundle: true,
   format: "esm",
   target: "es2022",
+  alias: { "#platform": "./src/platform/browser.ts", "#scope": "./src/scope/browser.ts" },
   minify: true,
   legalComments: "none",
   define: { RUNTIME_ID: JSON.stringify(runtimeId), PYODIDE_LOCK: JSON.stringify(lock) },

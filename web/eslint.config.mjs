@@ -2,14 +2,14 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["node_modules/", "eslint.config.mjs"] },
+  { ignores: ["node_modules/", "dist/", "eslint.config.mjs"] },
   js.configs.recommended,
   {
     files: ["src/**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: {
       parserOptions: {
-        project: ["./tsconfig.page.json", "./tsconfig.worker.json"],
+        project: ["./tsconfig.page.json", "./tsconfig.worker.json", "./tsconfig.node.json"],
         tsconfigRootDir: import.meta.dirname,
       },
     },

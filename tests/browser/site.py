@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 
 from mlr.server.media_types import media_type
 
@@ -45,6 +46,7 @@ class Site:
     flips: dict[str, list[int]] = field(default_factory=dict)  # path: a wrong byte, once each
     missing: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
+    posted: Queue[bytes] = field(default_factory=Queue)  # what pages have sent here
 
     def asked(self, part: str) -> list[Seen]:
         """The requests so far whose path holds `part`."""
@@ -119,6 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         if sent:
             time.sleep(CUT_SECONDS)
         self.close_connection = True
+
+    def do_POST(self) -> None:
+        self.site.posted.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self._head(200, 0, {})
 
     def _head(self, status: int, size: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)

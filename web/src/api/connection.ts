@@ -1,3 +1,4 @@
+import type { WorkerPort } from "../platform/platform";
 import { MlrError } from "../shared/errors";
 import type { LoadProgress, Reply, Request } from "../shared/protocol";
 
@@ -17,25 +18,23 @@ interface Waiting {
   onToken: ((id: number, text: string) => void) | undefined;
 }
 
-/** Requests to an engine's worker, and its answers. */
+/** Requests to the worker that a model runs in, and its answers. */
 export class Connection {
-  readonly #worker: Worker;
+  readonly #worker: WorkerPort;
   readonly #waiting = new Map<number, Waiting>();
   readonly #onProgress: ((progress: LoadProgress) => void) | undefined;
   #next = 1;
   #ended: MlrError | undefined;
 
-  constructor(onProgress: ((progress: LoadProgress) => void) | undefined) {
+  constructor(worker: WorkerPort, onProgress: ((progress: LoadProgress) => void) | undefined) {
     this.#onProgress = onProgress;
-    this.#worker = new Worker(new URL("engine.js", import.meta.url), { type: "module", name: "mlr-engine" });
-    this.#worker.onmessage = (event: MessageEvent<Reply>) => {
-      this.#receive(event.data);
-    };
-    this.#worker.onerror = (event) => {
-      event.preventDefault(); // it is reported to whoever waits
-      const reason = event.message || "its script could not be loaded";
+    this.#worker = worker;
+    worker.onMessage((message) => {
+      this.#receive(message as Reply);
+    });
+    worker.onFailure((reason) => {
       this.end(new MlrError("EngineError", `the engine's worker stopped: ${reason}; load the model again`));
-    };
+    });
   }
 
   /** Send a request. `onToken` hears of a generation's tokens. */
@@ -47,6 +46,7 @@ export class Connection {
         return;
       }
       this.#waiting.set(id, { resolve, reject, onToken });
+      this.#worker.keepAlive(true);
       this.#post({ ...request, id });
     });
     return { id, answer };
@@ -67,7 +67,7 @@ export class Connection {
   }
 
   #post(request: Request): void {
-    this.#worker.postMessage(request);
+    this.#worker.post(request);
   }
 
   #receive(reply: Reply): void {
@@ -81,6 +81,7 @@ export class Connection {
       return;
     }
     this.#waiting.delete(reply.id);
+    if (this.#waiting.size === 0) this.#worker.keepAlive(false);
     if (reply.type === "done") waiting?.resolve(reply.value);
     else waiting?.reject(new MlrError(reply.name, reply.message));
   }

@@ -1,9 +1,10 @@
 /** mlr in JavaScript: `import { load } from "/mlr.js"`, or `globalThis.mlr.load`. */
 import * as cache from "./cache";
-import { load } from "./model";
+import { load } from "./load";
 
 export type { CacheEntry } from "./cache";
-export type { LoadOptions, Model } from "./model";
+export type { LoadOptions } from "./load";
+export type { Model } from "./model";
 export type { Token, TokenStream } from "./stream";
 export type * from "../shared/protocol";
 export { MlrError } from "../shared/errors";

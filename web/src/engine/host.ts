@@ -1,7 +1,9 @@
+import { platform } from "#platform";
 import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
 import { compileKernel, type KernelModule } from "../kernel/module";
 import type { OnProgress } from "../kernel/weights";
+import { STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
 
@@ -77,7 +79,7 @@ export class PythonHost {
     const options = { contextLength, threads, sequences, flags };
     const kernel = Kernel.open(module, descriptor, options, totalBytes);
     try {
-      const stored = await kernel.load(spec, this.#threads, this.#loaders, onProgress);
+      const stored = await kernel.load(spec, { fetch: platform.fetch, stallMs: STALL_MS }, this.#threads, this.#loaders, onProgress);
       if (stored !== "all") this.notices.push(NOT_STORED[stored]);
     } catch (error) {
       kernel.close();

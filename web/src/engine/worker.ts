@@ -72,6 +72,10 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
       return unwrap(session.tokenize(request.text, request.addSpecial));
     case "close":
       return session.close();
+    case "detokenize":
+    case "embed":
+    case "logits":
+      throw new MlrError("RequestError", `${request.type} is not there when Python runs the model`);
   }
 }
 

@@ -1,18 +1,18 @@
+import { platform } from "#platform";
+import type { WorkerPort } from "../platform/platform";
 import { MlrError } from "../shared/errors";
 
 /** A worker of the kernel, and a promise that rejects when it fails. */
 export class Helper {
-  readonly worker: Worker;
+  readonly port: WorkerPort;
   readonly failure: Promise<never>;
 
   constructor(script: URL) {
-    this.worker = new Worker(script, { type: "module" });
+    this.port = platform.startWorker(script);
     this.failure = new Promise((_, reject) => {
-      this.worker.onerror = (event) => {
-        event.preventDefault(); // it is reported to whoever waits
-        const reason = event.message || "its script could not be loaded";
+      this.port.onFailure((reason) => {
         reject(new MlrError("EngineError", `a worker of the kernel (${script.pathname}) stopped: ${reason}; load again`));
-      };
+      });
     });
     this.failure.catch(() => undefined); // whoever waits for the worker hears of it
   }
@@ -37,6 +37,6 @@ export class Helpers {
 
   /** End those that nobody took. */
   close(): void {
-    for (const { worker } of this.#idle.splice(0)) worker.terminate();
+    for (const { port } of this.#idle.splice(0)) port.terminate();
   }
 }

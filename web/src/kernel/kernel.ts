@@ -1,4 +1,7 @@
+import { platform } from "#platform";
+import type { WorkerPort } from "../platform/platform";
 import { MlrError, messageOf } from "../shared/errors";
+import type { Network } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { check, Feeder, guarded } from "./feeder";
 import type { Helpers } from "./helpers";
@@ -26,7 +29,7 @@ export class Kernel {
   readonly #bytes: Uint8Array;
   readonly #exports: KernelExports;
   readonly #threads: number;
-  readonly #workers: Worker[] = [];
+  readonly #workers: WorkerPort[] = [];
   #closed = false;
 
   private constructor(module: KernelModule, pages: number, threads: number) {
@@ -36,9 +39,9 @@ export class Kernel {
     this.#bytes = new Uint8Array(this.#memory.buffer);
     this.#exports = instantiate(module.module, this.#memory);
     const simd = module.build === "relaxed" ? "relaxed SIMD" : "SIMD";
-    this.detail = `${simd}, ${threads} thread${threads > 1 ? "s" : ""}, browser`;
+    this.detail = `${simd}, ${threads} thread${threads > 1 ? "s" : ""}, ${platform.name}`;
     if (this.#exports.mlr_abi() !== ABI_VERSION) {
-      throw new MlrError("LoadError", "the kernel and the page are of different versions: rebuild the page");
+      throw new MlrError("LoadError", "the kernel and its host are of different versions: build both anew");
     }
   }
 
@@ -71,15 +74,24 @@ export class Kernel {
    * Put a variant's weights in place and start the threads; then the model can be evaluated. Where
    * memory can be shared with workers, one of them loads, and this thread is free meanwhile.
    */
-  async load(spec: VariantSpec, threads: Helpers, loaders: Helpers, onProgress: OnProgress): Promise<Stored> {
+  async load(
+    spec: VariantSpec,
+    network: Network,
+    threads: Helpers,
+    loaders: Helpers,
+    onProgress: OnProgress,
+  ): Promise<Stored> {
     const [module, memory] = [this.#module, this.#memory];
-    const weights = self.crossOriginIsolated
-      ? loadWeightsInWorker(loaders.take(), { spec, module, memory }, onProgress)
-      : loadWeights(spec, new Feeder(this.#exports, memory), onProgress);
+    const weights = platform.sharesMemory
+      ? loadWeightsInWorker(loaders.take(), { spec, stallMs: network.stallMs, module, memory }, onProgress)
+      : loadWeights(spec, new Feeder(this.#exports, memory), network, onProgress);
     const started: Promise<void>[] = [];
     for (let index = 1; index < this.#threads; index++) {
       const helper = threads.take();
-      this.#workers.push(helper.worker);
+      helper.failure.catch(() => {
+        if (!this.#closed) this.#exports.mlr_abort(); // what is asked next is refused instead of waiting
+      });
+      this.#workers.push(helper.port);
       started.push(startThread(helper, { module, memory, index }));
     }
     const [stored] = await Promise.all([weights, ...started]);
@@ -134,8 +146,8 @@ function reserve(pages: number): WebAssembly.Memory {
   } catch (error) {
     throw new MlrError(
       "CapacityError",
-      `the browser refused ${((pages * PAGE) / 1e6).toFixed(0)} MB of memory for the model ` +
-        `(${messageOf(error)}): close other tabs, or load with a smaller contextLength or quantization`,
+      `the host refused ${((pages * PAGE) / 1e6).toFixed(0)} MB of memory for the model ` +
+        `(${messageOf(error)}): free some, or load with a smaller contextLength or quantization`,
       { cause: error },
     );
   }

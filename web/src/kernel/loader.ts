@@ -1,18 +1,19 @@
 /** The worker that puts weights into the kernel's memory. */
+import { platform } from "#platform";
+import { scope } from "#scope";
 import { messageOf } from "../shared/errors";
 import { Feeder, KernelError } from "./feeder";
 import { instantiate } from "./module";
 import { type LoaderReply, type LoaderRequest, loadWeights } from "./weights";
 
-declare const self: DedicatedWorkerGlobalScope;
-
 const reply = (message: LoaderReply) => {
-  self.postMessage(message);
+  scope.post(message);
 };
 
-self.onmessage = ({ data }: MessageEvent<LoaderRequest>) => {
-  const feeder = new Feeder(instantiate(data.module, data.memory), data.memory);
-  loadWeights(data.spec, feeder, (stage, done, total) => {
+scope.onMessage((message) => {
+  const { spec, stallMs, module, memory } = message as LoaderRequest;
+  const feeder = new Feeder(instantiate(module, memory), memory);
+  loadWeights(spec, feeder, { fetch: platform.fetch, stallMs }, (stage, done, total) => {
     reply({ type: "progress", stage, done, total });
   }).then(
     (stored) => {
@@ -23,4 +24,4 @@ self.onmessage = ({ data }: MessageEvent<LoaderRequest>) => {
       else reply({ type: "failed", name: error instanceof Error ? error.name : "Error", message: messageOf(error) });
     },
   );
-};
+});

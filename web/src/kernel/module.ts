@@ -1,3 +1,4 @@
+import { platform } from "#platform";
 import { MlrError } from "../shared/errors";
 
 /** The kernel's exports; `runtime_py/kernel/open.c` describes them. */
@@ -26,7 +27,7 @@ export interface KernelModule {
   module: WebAssembly.Module;
 }
 
-/** The fastest build that this browser can run, from the directory `base`. */
+/** The fastest build that this host can run, from the directory `base`. */
 export async function compileKernel(base: URL): Promise<KernelModule> {
   const relaxed = await wasm(base, "relaxed");
   if (WebAssembly.validate(relaxed)) {
@@ -36,13 +37,13 @@ export async function compileKernel(base: URL): Promise<KernelModule> {
   if (WebAssembly.validate(simd)) return { build: "simd", module: await WebAssembly.compile(simd) };
   throw new MlrError(
     "EngineError",
-    "this browser has no WebAssembly SIMD with shared memory: use a current Chrome, Edge, Firefox or Safari",
+    "there is no WebAssembly SIMD with shared memory here: use a current browser, Node.js 20 or Deno",
   );
 }
 
 async function wasm(base: URL, build: string): Promise<ArrayBuffer> {
   const url = new URL(`kernel-${build}.wasm`, base);
-  const response = await fetch(url);
+  const response = await platform.fetch(url.href);
   if (!response.ok) throw new MlrError("FetchError", `${url.href}: the server answered ${response.status}`);
   return response.arrayBuffer();
 }

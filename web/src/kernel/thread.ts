@@ -1,20 +1,15 @@
 /** The worker in which one further kernel thread computes. */
+import { scope } from "#scope";
 import { instantiate } from "./module";
 import type { ThreadReply, ThreadRequest } from "./threads";
 
-declare const self: DedicatedWorkerGlobalScope;
-
-const reply = (message: ThreadReply) => {
-  self.postMessage(message);
-};
-
-self.onmessage = (event: MessageEvent<ThreadRequest>) => {
-  const { module, memory, index } = event.data;
+scope.onMessage((message) => {
+  const { module, memory, index } = message as ThreadRequest;
   const kernel = instantiate(module, memory);
-  reply({ type: "ready" });
+  scope.post({ type: "ready" } satisfies ThreadReply);
   try {
     kernel.mlr_worker(index); // until mlr_close on the first instance
   } catch {
     kernel.mlr_abort(); // the call under way on the first instance then reports the failure
   }
-};
+});

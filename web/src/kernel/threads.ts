@@ -11,12 +11,12 @@ export interface ThreadReply {
 }
 
 /** Have a worker serve as a kernel thread on memory that has been laid out; resolves when it waits. */
-export function startThread({ worker, failure }: Helper, request: ThreadRequest): Promise<void> {
+export function startThread({ port, failure }: Helper, request: ThreadRequest): Promise<void> {
   const ready = new Promise<void>((resolve) => {
-    worker.onmessage = () => {
+    port.onMessage(() => {
       resolve();
-    };
+    });
   });
-  worker.postMessage(request);
+  port.post(request);
   return Promise.race([ready, failure]);
 }

@@ -1,5 +1,6 @@
+import { scope } from "#scope";
+import type { Network } from "../shards/network";
 import { readVariant } from "../shards/read";
-import { ShardStore } from "../shards/store";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError } from "../shared/errors";
 import { type Feeder, KernelError } from "./feeder";
@@ -13,11 +14,16 @@ export type OnProgress = (stage: "fetch" | "load", done: number, total: number) 
 export type Stored = "all" | "some" | "none";
 
 /** Read a variant's weights, from storage or the network, into a kernel. */
-export async function loadWeights(spec: VariantSpec, feeder: Feeder, onProgress: OnProgress): Promise<Stored> {
-  const store = await ShardStore.open();
+export async function loadWeights(
+  spec: VariantSpec,
+  feeder: Feeder,
+  network: Network,
+  onProgress: OnProgress,
+): Promise<Stored> {
+  const store = await scope.openStore();
   const fetched = throttle(onProgress, "fetch");
   const loaded = throttle(onProgress, "load");
-  for await (const { offset, bytes } of readVariant(spec, store, fetched)) {
+  for await (const { offset, bytes } of readVariant(spec, store, network, fetched)) {
     feeder.feed(offset, bytes);
     loaded(offset + bytes.length, spec.size);
   }
@@ -38,6 +44,7 @@ function throttle(onProgress: OnProgress, stage: "fetch" | "load"): (done: numbe
 
 export interface LoaderRequest {
   spec: VariantSpec;
+  stallMs: number;
   module: WebAssembly.Module;
   memory: WebAssembly.Memory;
 }
@@ -54,12 +61,13 @@ export type LoaderReply =
  * the two share a stack.
  */
 export async function loadWeightsInWorker(
-  { worker, failure }: Helper,
+  { port, failure }: Helper,
   request: LoaderRequest,
   onProgress: OnProgress,
 ): Promise<Stored> {
   const done = new Promise<Stored>((resolve, reject) => {
-    worker.onmessage = ({ data }: MessageEvent<LoaderReply>) => {
+    port.onMessage((message) => {
+      const data = message as LoaderReply;
       switch (data.type) {
         case "progress":
           onProgress(data.stage, data.done, data.total);
@@ -74,12 +82,12 @@ export async function loadWeightsInWorker(
           reject(new KernelError(data.code, data.asked));
           break;
       }
-    };
+    });
   });
-  worker.postMessage(request);
+  port.post(request);
   try {
     return await Promise.race([done, failure]);
   } finally {
-    worker.terminate();
+    port.terminate();
   }
 }

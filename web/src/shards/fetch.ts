@@ -1,9 +1,9 @@
 import { MlrError, messageOf } from "../shared/errors";
+import type { Network } from "./network";
 
 const ATTEMPTS = 6;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 3000;
-const STALL_MS = 30_000;
 
 /** A response that retrying does not change. */
 class Refusal extends Error {}
@@ -14,6 +14,7 @@ class Refusal extends Error {}
  * Throws `FetchError`.
  */
 export async function* fetchRange(
+  network: Network,
   url: string,
   start: number,
   end: number,
@@ -24,7 +25,7 @@ export async function* fetchRange(
   while (at < end) {
     const before = at;
     try {
-      for await (const bytes of attempt(url, at, end, signal)) {
+      for await (const bytes of attempt(network, url, at, end, signal)) {
         at += bytes.length;
         yield bytes;
       }
@@ -46,6 +47,7 @@ export async function* fetchRange(
 
 /** One request's bytes from `start` on, never more than up to `end`. */
 async function* attempt(
+  network: Network,
   url: string,
   start: number,
   end: number,
@@ -53,13 +55,14 @@ async function* attempt(
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const stalled = new AbortController();
   const response = await withTimeout(
-    fetch(url, {
+    network.fetch(url, {
       headers: start > 0 ? { Range: `bytes=${start}-${end - 1}` } : {},
       // verified bytes are kept in our own store; a second copy would only take space
       cache: "no-store",
       signal: AbortSignal.any([signal, stalled.signal]),
     }),
     stalled,
+    network.stallMs,
   );
   if (response.status >= 400 && response.status < 500 && ![408, 425, 429].includes(response.status)) {
     throw new Refusal(`the server answered ${response.status} ${response.statusText}`);
@@ -76,7 +79,7 @@ async function* attempt(
   try {
     // read on to the end of the body, so that the connection can serve the next request
     for (;;) {
-      const { done, value } = await withTimeout(reader.read(), stalled);
+      const { done, value } = await withTimeout(reader.read(), stalled, network.stallMs);
       if (done || left === 0) return;
       const bytes = value.subarray(Math.min(skip, value.length)).subarray(0, left);
       skip -= Math.min(skip, value.length);
@@ -88,10 +91,10 @@ async function* attempt(
   }
 }
 
-async function withTimeout<T>(promise: Promise<T>, controller: AbortController): Promise<T> {
+async function withTimeout<T>(promise: Promise<T>, controller: AbortController, stallMs: number): Promise<T> {
   const timer = setTimeout(() => {
-    controller.abort(new Error(`nothing arrived for ${STALL_MS / 1000} seconds`));
-  }, STALL_MS);
+    controller.abort(new Error(`nothing arrived for ${stallMs / 1000} seconds`));
+  }, stallMs);
   try {
     return await promise;
   } finally {

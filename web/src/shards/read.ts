@@ -1,3 +1,4 @@
+import type { Network } from "./network";
 import { Queue } from "./queue";
 import { ShardReader } from "./shard";
 import { sha256 } from "./digest";
@@ -22,6 +23,7 @@ interface Active {
 export async function* readVariant(
   spec: VariantSpec,
   store: ShardStore | null,
+  network: Network,
   ready: (done: number, total: number) => void,
 ): AsyncGenerator<Piece, void, undefined> {
   const needed = neededShards(spec);
@@ -41,7 +43,7 @@ export async function* readVariant(
     if (!next) return;
     const { shard, base, first } = next;
     const queue = new Queue<Piece>(QUEUED);
-    const reader = new ShardReader(shard, spec.chunkSize, base, queue, abort.signal, (bytes) => {
+    const reader = new ShardReader(shard, spec.chunkSize, base, queue, network, abort.signal, (bytes) => {
       done += bytes;
       ready(done, total);
     });

@@ -1,6 +1,7 @@
 import { MlrError } from "../shared/errors";
 import { sha256 } from "./digest";
 import { fetchRange } from "./fetch";
+import type { Network } from "./network";
 import type { Queue } from "./queue";
 import type { ShardFile } from "./store";
 import type { Piece, ShardSpec } from "./variant";
@@ -16,6 +17,7 @@ export class ShardReader {
   readonly #chunkSize: number;
   readonly #base: number;
   readonly #queue: Queue<Piece>;
+  readonly #network: Network;
   readonly #signal: AbortSignal;
   readonly #ready: (bytes: number) => void;
 
@@ -25,6 +27,7 @@ export class ShardReader {
     chunkSize: number,
     base: number,
     queue: Queue<Piece>,
+    network: Network,
     signal: AbortSignal,
     ready: (bytes: number) => void,
   ) {
@@ -32,6 +35,7 @@ export class ShardReader {
     this.#chunkSize = chunkSize;
     this.#base = base;
     this.#queue = queue;
+    this.#network = network;
     this.#signal = signal;
     this.#ready = ready;
   }
@@ -79,7 +83,7 @@ export class ShardReader {
   }
 
   async #fromNetwork(first: number, file: ShardFile | null): Promise<void> {
-    const stream = fetchRange(this.#spec.url, this.#start(first), this.#spec.size, this.#signal);
+    const stream = fetchRange(this.#network, this.#spec.url, this.#start(first), this.#spec.size, this.#signal);
     let chunk = first;
     let bytes = new Uint8Array(this.#end(chunk) - this.#start(chunk));
     let filled = 0;
@@ -108,7 +112,7 @@ export class ShardReader {
     if ((await sha256(bytes)) === expected) return bytes;
     let at = 0;
     const [start, end] = [this.#start(chunk), this.#end(chunk)];
-    for await (const part of fetchRange(this.#spec.url, start, end, this.#signal)) {
+    for await (const part of fetchRange(this.#network, this.#spec.url, start, end, this.#signal)) {
       bytes.set(part, at);
       at += part.length;
     }

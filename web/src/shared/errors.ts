@@ -7,6 +7,12 @@ export class MlrError extends Error {
     super(message, options);
     this.name = name;
   }
+
+  /** For `switch`: the name without `Error`, such as `integrity`, `fetch`, `context-length`. */
+  get code(): string {
+    const words = this.name.replace(/Error$/, "").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return words.replace(/^-/, "");
+  }
 }
 
 /** The message of anything that was thrown. */

@@ -2,7 +2,7 @@
 
 /** How far loading is. `done` and `total` are bytes, except in the stage `start`. */
 export interface LoadProgress {
-  /** `start`: Python is starting; `fetch`: weights arrive; `load`: weights are in the kernel. */
+  /** `start`: Python is starting (where there is one); `fetch`: weights arrive; `load`: they are in the kernel. */
   stage: "start" | "fetch" | "load";
   done: number;
   total: number;
@@ -49,12 +49,16 @@ export interface ModelInfo {
   license: License;
   hasChatTemplate: boolean;
   loadMs: number;
+  /** What the user should know, such as that only one thread computes and why. */
+  notices: string[];
+}
+
+/** What is known of a model that Python runs in the page. */
+export interface PythonModelInfo extends ModelInfo {
   /** Whether the page is cross-origin isolated; without it there is one thread. */
   isolated: boolean;
   /** Whether Python started from a memory snapshot. */
   fromSnapshot: boolean;
-  /** What the user should know, such as that only one thread computes and why. */
-  notices: string[];
 }
 
 export interface GenerateOptions {
@@ -72,17 +76,35 @@ export interface GenerateOptions {
 export interface EngineOptions {
   threads?: number;
   contextLength?: number;
+  /** Bytes: a model that is predicted to need more is refused. */
   memoryLimit?: number;
+}
+
+/** What somebody said; templates may read more of it, such as `tool_calls`. */
+export interface Message {
+  role: string;
+  content: string;
+  [more: string]: unknown;
+}
+
+/** Messages for the model's chat template. */
+export interface Chat {
+  messages: Message[];
+  /** JSON schemas of functions. */
+  tools?: object[];
 }
 
 /** A text (the model's begin token is added) or token ids (taken as they are). */
 export type Prompt = string | number[];
 
 export type Request =
-  | { type: "load"; id: number; url: string; options: EngineOptions }
-  | { type: "generate"; id: number; prompt: Prompt; options: GenerateOptions; tokens: boolean }
+  | { type: "load"; id: number; url: string; options: EngineOptions & { timeout?: number } }
+  | { type: "generate"; id: number; prompt: Prompt | Chat; options: GenerateOptions; tokens: boolean }
   | { type: "stop"; id: number }
   | { type: "tokenize"; id: number; text: string; addSpecial: boolean }
+  | { type: "detokenize"; id: number; ids: number[] }
+  | { type: "embed"; id: number; texts: string[] }
+  | { type: "logits"; id: number; ids: number[] }
   | { type: "close"; id: number };
 
 export type Reply =

@@ -16,7 +16,7 @@ from mlr.errors import (
 )
 from mlr.formats.ggml_types import KERNEL_TYPES, TYPES
 
-__all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "PAGE", "TYPE_IDS", "error_for"]
+__all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "ERRORS", "PAGE", "TYPE_IDS", "error_for"]
 
 ABI_VERSION = 2
 DESCRIPTOR_VERSION = 2
@@ -25,7 +25,7 @@ PAGE = 65536  # bytes of a page of WebAssembly memory
 # Ids of the GGUF format.
 TYPE_IDS = {name: TYPES[name].id for name in KERNEL_TYPES}
 
-_ERRORS: dict[int, tuple[type[MlrError], str]] = {
+ERRORS: dict[int, tuple[type[MlrError], str]] = {
     -1: (LoadError, "the model's hyperparameters are out of the kernel's range"),
     -2: (LoadError, "a tensor has a shape, type or place that the kernel cannot compute with"),
     -3: (LoadError, "a tensor that the architecture needs is missing"),
@@ -49,5 +49,5 @@ _ERRORS: dict[int, tuple[type[MlrError], str]] = {
 
 def error_for(code: int, asked: str) -> MlrError:
     """The exception for a negative return value of `asked`, such as `mlr_eval(64)`."""
-    kind, sentence = _ERRORS.get(code, (EngineError, f"unknown kernel error {code}"))
+    kind, sentence = ERRORS.get(code, (EngineError, f"unknown kernel error {code}"))
     return kind(f"{asked}: {sentence}")

@@ -1,0 +1,41 @@
+"""Bundles of tiny models for the tests of all hosts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mlr_build.cli import main as mlr_build
+from tests.support.tiny_models import tiny_gguf
+
+__all__ = ["package", "with_tokenizer"]
+
+
+def package(
+    folder: Path, *, name: str = "tiny", shard_size: int | None = None, **model: Any
+) -> Path:
+    """The bundle of `tiny_gguf(**model)`, as `folder/name`."""
+    source = tiny_gguf(folder / f"{name}.gguf", **model)
+    command = ["package", str(source), "--out", str(folder / name), "--name", name]
+    if shard_size is not None:
+        command += ["--shard-size", str(shard_size)]
+    assert mlr_build(command) == 0
+    return folder / name
+
+
+def with_tokenizer(bundle: Path, tokenizer_json: str, chat_template: str | None = None) -> None:
+    """Give a bundle another tokenizer, a tokenizer.json, and a chat template."""
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+
+    def put(file: str, text: str) -> dict[str, Any]:
+        data = text.encode("utf-8")
+        (bundle / file).write_bytes(data)
+        return {"file": file, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    manifest["tokenizer"] = put("tokenizer.json", tokenizer_json) | {"format": "huggingface"}
+    if chat_template is not None:
+        manifest["chat_template"] = put("chat_template.jinja", chat_template)
+    path.write_text(json.dumps(manifest), encoding="utf-8")

@@ -1,0 +1,36 @@
+import { platform } from "#platform";
+import { MlrError } from "../shared/errors";
+import type { EngineOptions, LoadProgress, PythonModelInfo } from "../shared/protocol";
+import { Connection } from "./connection";
+import { loadThrough, Model } from "./model";
+
+export interface LoadOptions extends EngineOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  /** Aborting it ends the load; what has been downloaded is kept. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Load the bundle at a URL (relative to the page), in a worker of its own. `threads` defaults to
+ * the cores there are, at most 8; without cross-origin isolation there is one.
+ *
+ * Rejects with `MlrError`: `FetchError`, `ManifestError`, `IntegrityError`, `CapacityError`,
+ * `UnsupportedModelError`, `TokenizerError`, `RequestError`, `EngineError`.
+ */
+export async function load(bundleUrl: string | URL, options: LoadOptions = {}): Promise<Model<PythonModelInfo>> {
+  const start = performance.now();
+  const { onProgress, signal, ...engineOptions } = options;
+  signal?.throwIfAborted();
+  if (!isSecureContext) {
+    throw new MlrError(
+      "LoadError",
+      `mlr needs a secure context to verify what it loads, and ${location.origin} is not one: ` +
+        "open the page over https, or on this machine as http://localhost",
+    );
+  }
+  const url = platform.resolve(bundleUrl).href;
+  const connection = new Connection(platform.startWorker(new URL("engine.js", import.meta.url)), onProgress);
+  const request = { type: "load", url, options: engineOptions } as const;
+  const info = await loadThrough<PythonModelInfo>(connection, request, signal, start);
+  return new Model(info, connection);
+}

@@ -1,0 +1,67 @@
+/**
+ * mlr in an edge worker: `import { load } from "mlr"` where the condition `workerd` holds. There
+ * are no workers inside a worker, so the model runs in the caller's thread, between its turns.
+ */
+import { Connection } from "../api/connection";
+import { loadThrough } from "../api/model";
+import { platform } from "#platform";
+import type { Fetch, WorkerPort } from "../platform/platform";
+import { Runner } from "../runner/runner";
+import { STALL_MS } from "../shards/network";
+import { MlrError } from "../shared/errors";
+import type { ModelInfo, Reply, Request } from "../shared/protocol";
+import type { LoadOptions as UsualOptions } from "./load";
+import { Model } from "./model";
+
+export type { Generating } from "../api/model";
+export type { Model } from "./model";
+export type { Token, TokenStream } from "../api/stream";
+export type * from "../shared/protocol";
+export { MlrError } from "../shared/errors";
+
+export interface LoadOptions extends UsualOptions {
+  /** The kernel: `import module from "mlr/kernel-relaxed.wasm"`. It cannot be compiled from bytes. */
+  module: WebAssembly.Module;
+  /** Where files come from instead of the network, such as `(url, init) => env.ASSETS.fetch(url, init)`. */
+  fetch?: Fetch;
+}
+
+/** As elsewhere, with the kernel's module. A bundle's location is a URL, also with a `fetch` of one's own. */
+export async function load(location: string | URL, options: LoadOptions): Promise<Model> {
+  const start = performance.now();
+  const { onProgress, signal, module, fetch = platform.fetch, ...engineOptions } = options;
+  signal?.throwIfAborted();
+  if (!(module instanceof WebAssembly.Module)) {
+    throw new MlrError("RequestError", 'module must be the kernel: import module from "mlr/kernel-relaxed.wasm"');
+  }
+  const url = platform.resolve(location).href;
+  const connection = new Connection(inThisThread(module, fetch), onProgress);
+  const request = { type: "load", url, options: engineOptions } as const;
+  return new Model(await loadThrough<ModelInfo>(connection, request, signal, start), connection);
+}
+
+/** A runner as if it were a worker. */
+function inThisThread(module: WebAssembly.Module, fetch: Fetch): WorkerPort {
+  let listener: (message: unknown) => void = () => undefined;
+  const runner = new Runner(
+    (stallMs = STALL_MS) => ({
+      network: { fetch, stallMs },
+      base: new URL("file:///"),
+      module: { build: "relaxed", module },
+    }),
+    (reply: Reply) => {
+      listener(reply);
+    },
+  );
+  return {
+    post: (message) => {
+      runner.handle(message as Request);
+    },
+    onMessage: (heard) => {
+      listener = heard;
+    },
+    onFailure: () => undefined,
+    keepAlive: () => undefined,
+    terminate: () => undefined,
+  };
+}

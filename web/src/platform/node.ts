@@ -1,0 +1,50 @@
+import { availableParallelism, freemem } from "node:os";
+import { Worker } from "node:worker_threads";
+import { fetchAnything, resolvePathOrUrl } from "./files";
+import type { Platform, WorkerPort } from "./platform";
+
+export const platform: Platform = {
+  name: "node",
+  cores: availableParallelism(),
+  sharesMemory: true,
+  threadLimitReason: null,
+  memoryAvailable: () => Promise.resolve(freemem()),
+  resolve: resolvePathOrUrl,
+  fetch: fetchAnything,
+  startWorker,
+};
+
+function startWorker(script: URL): WorkerPort {
+  const worker = new Worker(script);
+  worker.unref();
+  let failed: (reason: string) => void = () => undefined;
+  worker.once("error", (error) => {
+    failed(error instanceof Error ? error.message : String(error));
+  });
+  worker.once("exit", (status) => {
+    failed(`it ended with status ${status}`);
+  });
+  return {
+    post: (message) => {
+      worker.postMessage(message);
+    },
+    onMessage: (listener) => {
+      worker.removeAllListeners("message");
+      worker.on("message", listener);
+    },
+    onFailure: (listener) => {
+      let heard = false;
+      failed = (reason) => {
+        if (!heard) listener(reason);
+        heard = true;
+      };
+    },
+    keepAlive: (busy) => {
+      if (busy) worker.ref();
+      else worker.unref();
+    },
+    terminate: () => {
+      void worker.terminate();
+    },
+  };
+}

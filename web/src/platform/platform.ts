@@ -1,0 +1,34 @@
+/** What differs between hosts. The build takes one implementation as `#platform`, per host. */
+
+/** A worker as its maker sees it. */
+export interface WorkerPort {
+  post(message: unknown): void;
+  /** Hear of what the worker says. There is one listener; a later one replaces it. */
+  onMessage(listener: (message: unknown) => void): void;
+  /** Hear, at most once, that the worker stopped by itself, and why. */
+  onFailure(listener: (reason: string) => void): void;
+  /** Whether somebody waits for an answer: where programs end by themselves, this one must not. */
+  keepAlive(busy: boolean): void;
+  terminate(): void;
+}
+
+/** `fetch` as far as it is used here. */
+export type Fetch = (url: string, options?: RequestInit) => Promise<Response>;
+
+export interface Platform {
+  readonly name: "browser" | "node" | "deno" | "workerd";
+  /** Cores that may be used. */
+  readonly cores: number;
+  /** Whether memory can be shared with further workers, so that there can be threads. */
+  readonly sharesMemory: boolean;
+  /** Why there is one thread, for the user; null where there can be more. */
+  readonly threadLimitReason: string | null;
+  /** Bytes of memory that a model may take; null where it is not known. */
+  memoryAvailable(): Promise<number | null>;
+  /** The absolute URL of a location that a caller gave. Throws `RequestError`. */
+  resolve(location: string | URL): URL;
+  /** Also of `file:` URLs, where there are files. */
+  readonly fetch: Fetch;
+  /** Start a worker from one of the build's scripts. */
+  startWorker(script: URL): WorkerPort;
+}

@@ -1,0 +1,16 @@
+import { MlrError } from "../shared/errors";
+import { resolveLocation } from "./location";
+import type { Platform } from "./platform";
+
+export const platform: Platform = {
+  name: "workerd",
+  cores: 1,
+  sharesMemory: false,
+  threadLimitReason: "Edge workers have no threads, so the model runs on one.",
+  memoryAvailable: () => Promise.resolve(null),
+  resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
+  fetch: (url, options) => fetch(url, options),
+  startWorker: () => {
+    throw new MlrError("EngineError", "there are no workers here");
+  },
+};

@@ -1,0 +1,84 @@
+import type { Network } from "../shards/network";
+import { sha256 } from "../shards/digest";
+import { fetchRange } from "../shards/fetch";
+import type { VariantSpec } from "../shards/variant";
+import { MlrError, messageOf } from "../shared/errors";
+import { type FileEntry, type Manifest, parseManifest } from "./manifest";
+
+const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
+
+/** A bundle under a URL. Nothing but the manifest has been read. */
+export class Bundle {
+  readonly manifest: Manifest;
+  readonly #base: URL;
+  readonly #network: Network;
+
+  private constructor(manifest: Manifest, base: URL, network: Network) {
+    this.manifest = manifest;
+    this.#base = base;
+    this.#network = network;
+  }
+
+  /** Throws `FetchError`, `ManifestError`, `UnsupportedModelError`. */
+  static async open(url: string, network: Network): Promise<Bundle> {
+    const base = new URL(url);
+    if (!base.pathname.endsWith("/")) base.pathname += "/";
+    const place = new URL("manifest.json", base);
+    place.search = base.search;
+    const bytes = await readAll(place.href, MAX_MANIFEST_BYTES, network);
+    return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network);
+  }
+
+  /** A small file's text, checked. Throws `FetchError`, `IntegrityError`. */
+  async readText(entry: FileEntry): Promise<string> {
+    const url = this.#place(entry.file);
+    const bytes = new Uint8Array(entry.size);
+    let at = 0;
+    // no more than `size` bytes come of it
+    for await (const part of fetchRange(this.#network, url, 0, entry.size, NEVER)) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    const found = await sha256(bytes);
+    if (found !== entry.sha256) {
+      throw new MlrError("IntegrityError", `${url} has the SHA-256 ${found}, the manifest says ${entry.sha256}`);
+    }
+    return new TextDecoder().decode(bytes);
+  }
+
+  /** The variant as the shard reader needs it. */
+  specification(): VariantSpec {
+    const { name, variant } = this.manifest;
+    return {
+      name,
+      location: this.#base.href,
+      size: variant.size,
+      chunkSize: variant.chunkSize,
+      start: variant.tensors[0]?.offset ?? 0,
+      shards: variant.shards.map(({ file, ...shard }) => ({ ...shard, url: this.#place(file) })),
+    };
+  }
+
+  #place(file: string): string {
+    const url = new URL(file, this.#base);
+    url.search = this.#base.search;
+    return url.href;
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+/** A file whose size is not known before. */
+async function readAll(url: string, limit: number, network: Network): Promise<Uint8Array<ArrayBuffer>> {
+  const stalled = AbortSignal.timeout(network.stallMs);
+  try {
+    const response = await network.fetch(url, { cache: "no-cache", signal: stalled });
+    if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (bytes.length > limit) throw new Error(`it has ${bytes.length} bytes, at most ${limit} are allowed`);
+    return bytes;
+  } catch (error) {
+    const problem = stalled.aborted ? `nothing arrived for ${network.stallMs / 1000} seconds` : messageOf(error);
+    throw new MlrError("FetchError", `${url}: ${problem}`, { cause: error });
+  }
+}

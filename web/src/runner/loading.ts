@@ -1,0 +1,183 @@
+/** From a bundle's URL to a model that can be evaluated: predict the memory, refuse or load. */
+import { platform } from "#platform";
+import { Helpers } from "../kernel/helpers";
+import { Kernel, type KernelOptions } from "../kernel/kernel";
+import { compileKernel, type KernelModule } from "../kernel/module";
+import type { OnProgress, Stored } from "../kernel/weights";
+import type { Network } from "../shards/network";
+import { MlrError } from "../shared/errors";
+import type { EngineOptions, ModelInfo } from "../shared/protocol";
+import { Bundle } from "./bundle";
+import { buildDescriptor } from "./descriptor";
+import { Engine } from "./engine";
+import type { Manifest } from "./manifest";
+import { TextTokenizer } from "./tokenizer";
+
+const MAX_DEFAULT_THREADS = 8;
+const MAX_THREADS = 64;
+const DEFAULT_CONTEXT = 4096;
+const SMALLEST_CONTEXT = 256; // the least that is worth suggesting
+const MAX_MEMORY = 65535 * 65536; // what a 32-bit WebAssembly memory can be
+
+const NOT_STORED: Partial<Record<Stored, string>> = {
+  some: "The browser's storage is full: part of the model is downloaded again next time.",
+  none: "This browser keeps no files for this page, so the model is downloaded each time.",
+};
+
+export interface LoadedModel {
+  info: ModelInfo;
+  engine: Engine;
+  tokenizer: TextTokenizer;
+  chatTemplate: string | null;
+}
+
+/** What is shared by all models that a host loads. */
+export interface Surroundings {
+  network: Network;
+  /** The directory of the build's scripts. */
+  base: URL;
+  /** The kernel, where it cannot be compiled from bytes. */
+  module: KernelModule | undefined;
+}
+
+interface Plan {
+  descriptor: Uint8Array<ArrayBuffer>;
+  options: KernelOptions;
+  /** Bytes of memory, the module's own data included. */
+  total: number;
+  memory: ModelInfo["memory"];
+}
+
+/** Throws `MlrError`: what `load` of `client/load.ts` documents. */
+export async function loadModel(
+  url: string,
+  options: EngineOptions,
+  surroundings: Surroundings,
+  onProgress: OnProgress,
+): Promise<LoadedModel> {
+  const { network, base } = surroundings;
+  const wanted = chooseThreads(options.threads);
+  const threads = new Helpers(new URL("thread.js", base), wanted - 1);
+  const loaders = new Helpers(new URL("loader.js", base), platform.sharesMemory ? 1 : 0);
+  const compiling = surroundings.module ?? compileKernel(new URL("../", base));
+  let kernel: Kernel | undefined;
+  try {
+    const [bundle, module] = await Promise.all([Bundle.open(url, network), compiling]);
+    const { manifest } = bundle;
+    const plan = planFor(module, manifest, wanted, chooseContext(manifest, options.contextLength));
+    await checkMemory(plan, module, manifest, options.memoryLimit);
+    const reading = readTexts(bundle);
+    kernel = Kernel.open(module, plan.descriptor, plan.options, plan.total);
+    const [stored, { tokenizer, chatTemplate }] = await Promise.all([
+      kernel.load(bundle.specification(), network, threads, loaders, onProgress),
+      reading,
+    ]);
+    const engine = new Engine(kernel, plan.options.contextLength, manifest.variant.config.n_vocab as number);
+    return { info: describe(manifest, plan, kernel.detail, stored), engine, tokenizer, chatTemplate };
+  } catch (error) {
+    kernel?.close();
+    throw error;
+  } finally {
+    threads.close();
+    loaders.close();
+  }
+}
+
+async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; chatTemplate: string | null }> {
+  const { name, tokenizer, tokenizerFromGguf, specialTokens, chatTemplate } = bundle.manifest;
+  if (!tokenizer) {
+    throw new MlrError(
+      "UnsupportedModelError",
+      `${name} has no tokenizer.json, which JavaScript needs: make the bundle anew with a current mlr-build`,
+    );
+  }
+  const [json, template] = await Promise.all([
+    bundle.readText(tokenizer),
+    chatTemplate ? bundle.readText(chatTemplate) : null,
+  ]);
+  let content: unknown;
+  try {
+    content = JSON.parse(json);
+  } catch (error) {
+    throw new MlrError("TokenizerError", `${tokenizer.file} is not JSON`, { cause: error });
+  }
+  return { tokenizer: new TextTokenizer(content, tokenizerFromGguf, specialTokens), chatTemplate: template };
+}
+
+function chooseThreads(wanted: number | undefined): number {
+  const threads = wanted ?? Math.max(1, Math.min(platform.cores, MAX_DEFAULT_THREADS));
+  if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
+    throw new MlrError("RequestError", `threads must be from 1 to ${MAX_THREADS}, got ${threads}`);
+  }
+  return platform.sharesMemory ? threads : 1;
+}
+
+function chooseContext(manifest: Manifest, wanted: number | undefined): number {
+  const longest = manifest.contextLength;
+  if (wanted === undefined) return Math.min(longest, DEFAULT_CONTEXT);
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > longest) {
+    throw new MlrError("RequestError", `contextLength must be from 1 to the model's ${longest}, got ${wanted}`);
+  }
+  return wanted;
+}
+
+function planFor(module: KernelModule, manifest: Manifest, threads: number, contextLength: number): Plan {
+  const { config, tensors } = manifest.variant;
+  const descriptor = buildDescriptor(config, tensors);
+  const options = { contextLength, threads, sequences: 1, flags: 0 };
+  const [total = 0, weights = 0, kvCache = 0, scratch = 0] = Kernel.plan(module, descriptor, options);
+  const memory = { weights, kvCache, scratch, total: weights + kvCache + scratch };
+  return { descriptor, options, total, memory };
+}
+
+/** Throws `CapacityError`, before anything is fetched, with what would fit. */
+async function checkMemory(
+  plan: Plan,
+  module: KernelModule,
+  manifest: Manifest,
+  memoryLimit: number | undefined,
+): Promise<void> {
+  const limits: [number, string][] = [[MAX_MEMORY, "a 32-bit WebAssembly memory holds"]];
+  const available = await platform.memoryAvailable();
+  if (available !== null) limits.push([available, "this machine has"]);
+  if (memoryLimit !== undefined) limits.push([memoryLimit, "the limit given allows"]);
+  const [limit, source] = limits.reduce((least, one) => (one[0] < least[0] ? one : least));
+  if (plan.total <= limit) return;
+  const { weights, kvCache, scratch } = plan.memory;
+  const needs =
+    `the model needs ${mb(plan.total)} (weights ${mb(weights)}, KV cache ${mb(kvCache)} for ` +
+    `${plan.options.contextLength} tokens, scratch ${mb(scratch)}), and ${source} ${mb(limit)}`;
+  for (let context = plan.options.contextLength >> 1; context >= SMALLEST_CONTEXT; context >>= 1) {
+    const { total } = planFor(module, manifest, plan.options.threads, context);
+    if (total > limit) continue;
+    throw new MlrError(
+      "CapacityError",
+      `${needs}; a context of ${context} tokens would fit (${mb(total)}): load with contextLength: ${context}`,
+    );
+  }
+  throw new MlrError("CapacityError", `${needs}; no context length makes it fit: use a smaller quantization`);
+}
+
+function mb(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes >= 1e8 ? 0 : 2)} MB`;
+}
+
+function describe(manifest: Manifest, plan: Plan, engineDetail: string, stored: Stored): ModelInfo {
+  const notStored = platform.name === "browser" ? NOT_STORED[stored] : undefined;
+  return {
+    name: manifest.name,
+    architecture: manifest.architecture,
+    parameters: manifest.parameters,
+    quantization: manifest.variant.quantization,
+    engine: "kernel",
+    engineDetail,
+    threads: plan.options.threads,
+    contextLength: plan.options.contextLength,
+    vocabularySize: manifest.variant.config.n_vocab as number,
+    memory: plan.memory,
+    license: manifest.license,
+    hasChatTemplate: manifest.chatTemplate !== null,
+    loadMs: 0, // the caller's clock knows
+    notices: [platform.threadLimitReason, notStored].filter((notice) => typeof notice === "string"),
+  };
+}

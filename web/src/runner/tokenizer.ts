@@ -1,0 +1,159 @@
+/** Text to token ids and back, by `@huggingface/tokenizers` on a tokenizer.json. */
+import { ByteFallbackDecoder, type Decoder, SequenceDecoder, Tokenizer } from "@huggingface/tokenizers";
+import { MlrError, messageOf } from "../shared/errors";
+import type { SpecialTokens } from "./manifest";
+import { TABLES } from "./tables";
+import { adapt } from "./tokenizer_json";
+
+const REPLACEMENT = "\ufffd";
+
+export class TextTokenizer {
+  /** Ids that end a generation. */
+  readonly endIds: ReadonlySet<number>;
+  /** The text of the token that begins a text, or "". */
+  readonly beginToken: string;
+  /** The text of the token that ends one, or "". */
+  readonly endToken: string;
+  readonly #tokenizer: Tokenizer;
+  /** Ids that decoding leaves out. */
+  readonly #special: ReadonlySet<number>;
+  /** Whether runs of byte tokens are decoded as a whole, so that nothing of one can be shown before its end. */
+  readonly #wholeRuns: boolean;
+
+  /**
+   * `json` is the content of a tokenizer.json. `fromGguf` says that it was made from a GGUF file's
+   * metadata: there bytes that are not UTF-8 are replaced one sequence at a time, as in Python;
+   * Hugging Face's way is to replace every byte of the run. Without `named` the special tokens are
+   * known by their usual names. Throws `TokenizerError`.
+   */
+  constructor(json: unknown, fromGguf: boolean, named: SpecialTokens | null) {
+    const tokenizerJson = adapt(json);
+    try {
+      this.#tokenizer = new Tokenizer(tokenizerJson, { clean_up_tokenization_spaces: false });
+    } catch (error) {
+      throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
+    }
+    const fallback = findByteFallback(this.#tokenizer.decoder);
+    this.#wholeRuns = fallback !== null && !fromGguf;
+    if (fallback) fallback.text_decoder = fromGguf ? new TextDecoder("utf-8", { ignoreBOM: true }) : RUNS;
+
+    const special = tokenizerJson.added_tokens.filter((token) => token.special);
+    this.#special = new Set(special.map((token) => token.id));
+    const { begin, end, ends } = named ?? this.#usualTokens(new Map(special.map(({ id, content }) => [content, id])));
+    this.beginToken = begin;
+    this.endToken = end;
+    this.endIds = new Set(ends);
+  }
+
+  /** `addSpecial`: with what the model expects around a text. */
+  encode(text: string, addSpecial: boolean): number[] {
+    const { ids } = this.#tokenizer.encode(wellFormed(text), { add_special_tokens: addSpecial });
+    // a character that is in no token, where there is no unknown token either
+    return (ids as (number | undefined)[]).filter((id) => id !== undefined);
+  }
+
+  /** The text of ids without special tokens; ids outside the vocabulary add nothing. */
+  decode(ids: number[]): string {
+    const shown = ids.filter((id) => this.#shows(id));
+    return shown.length > 0 ? this.#tokenizer.decode(shown) : "";
+  }
+
+  /** A decoder that is fed one id at a time and never gives half a character. */
+  stream(): DecodeStream {
+    return new DecodeStream(
+      (ids) => this.decode(ids),
+      (id) => this.#shows(id),
+      (id) => this.#wholeRuns && /^<0x[0-9A-F]{2}>$/.test(this.#tokenizer.id_to_token(id) ?? ""),
+    );
+  }
+
+  /** The special tokens among `names` that have a meaning of their own. */
+  #usualTokens(names: Map<string, number>): SpecialTokens {
+    const first = (usual: string[]) => usual.find((name) => names.has(name)) ?? "";
+    const end = first(TABLES.endTokens);
+    const ends = new Set(TABLES.endTokens.filter((name) => names.has(name)));
+    for (const { others, name } of TABLES.notEnds) {
+      const hidden = others.every((other) => this.#tokenizer.token_to_id(other) !== undefined);
+      if (hidden && name !== end) ends.delete(name);
+    }
+    return { begin: first(TABLES.beginTokens), end, ends: Array.from(ends, (name) => names.get(name) ?? -1) };
+  }
+
+  #shows(id: number): boolean {
+    return !this.#special.has(id) && this.#tokenizer.id_to_token(id) !== undefined;
+  }
+}
+
+/**
+ * Decodes a growing sequence. A token's text depends on the tokens before it, so the tokens since
+ * the last text that was given out are decoded together with those that made that text.
+ */
+export class DecodeStream {
+  readonly #decode: (ids: number[]) => string;
+  readonly #shows: (id: number) => boolean;
+  readonly #holds: (id: number) => boolean;
+  /** The tokens of the last text given out, then those that wait. */
+  #ids: number[] = [];
+  /** How many of them have been given out. */
+  #given = 0;
+  /** The text of the former. */
+  #prefix = "";
+
+  constructor(decode: (ids: number[]) => string, shows: (id: number) => boolean, holds: (id: number) => boolean) {
+    this.#decode = decode;
+    this.#shows = shows;
+    this.#holds = holds;
+  }
+
+  /** The text that a token completes; "" while a character is incomplete. */
+  push(id: number): string {
+    if (!this.#shows(id)) return "";
+    this.#ids.push(id);
+    if (this.#holds(id)) return "";
+    const text = this.#decode(this.#ids);
+    if (text.length <= this.#prefix.length || text.endsWith(REPLACEMENT)) return "";
+    const piece = text.slice(this.#prefix.length);
+    this.#ids = this.#ids.slice(this.#given);
+    this.#given = this.#ids.length;
+    this.#prefix = this.#decode(this.#ids);
+    return piece;
+  }
+
+  /** What is left at the end; an incomplete character becomes U+FFFD. */
+  flush(): string {
+    const piece = this.#decode(this.#ids).slice(this.#prefix.length);
+    this.#ids = [];
+    this.#given = 0;
+    this.#prefix = "";
+    return piece;
+  }
+}
+
+type TextDecoding = Pick<TextDecoder, "decode">;
+
+/** A run of bytes is UTF-8 as a whole, or each of its bytes is replaced. */
+const RUNS: TextDecoding = {
+  decode: (bytes?: Uint8Array<ArrayBuffer>) => {
+    try {
+      return new TextDecoder("utf-8", { ignoreBOM: true, fatal: true }).decode(bytes);
+    } catch {
+      return REPLACEMENT.repeat(bytes?.length ?? 0);
+    }
+  },
+};
+
+/** The decoder of byte tokens, whose own text decoder loses U+FEFF. */
+function findByteFallback(decoder: Decoder | null): { text_decoder: TextDecoding } | null {
+  if (decoder instanceof ByteFallbackDecoder) return decoder;
+  if (!(decoder instanceof SequenceDecoder)) return null;
+  for (const one of decoder.decoders) {
+    const found = findByteFallback(one);
+    if (found) return found;
+  }
+  return null;
+}
+
+/** Unpaired surrogates, which UTF-8 cannot hold, become U+FFFD. */
+function wellFormed(text: string): string {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text));
+}
