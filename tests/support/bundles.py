@@ -10,7 +10,7 @@ from typing import Any
 from mlr_build.cli import main as mlr_build
 from tests.support.tiny_models import tiny_gguf
 
-__all__ = ["package", "with_tokenizer"]
+__all__ = ["package", "with_files"]
 
 
 def package(
@@ -25,8 +25,8 @@ def package(
     return folder / name
 
 
-def with_tokenizer(bundle: Path, tokenizer_json: str, chat_template: str | None = None) -> None:
-    """Give a bundle another tokenizer, a tokenizer.json, and a chat template."""
+def with_files(bundle: Path, chat_template: str, tokenizer_json: str | None = None) -> None:
+    """Give a bundle a chat template, and another tokenizer."""
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
 
@@ -35,7 +35,8 @@ def with_tokenizer(bundle: Path, tokenizer_json: str, chat_template: str | None 
         (bundle / file).write_bytes(data)
         return {"file": file, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
-    manifest["tokenizer"] = put("tokenizer.json", tokenizer_json) | {"format": "huggingface"}
-    if chat_template is not None:
-        manifest["chat_template"] = put("chat_template.jinja", chat_template)
+    manifest["chat_template"] = put("chat_template.jinja", chat_template)
+    if tokenizer_json is not None:
+        manifest["tokenizer_json"] = manifest["special_tokens"] = None
+        manifest["tokenizer"] = put("tokenizer.json", tokenizer_json) | {"format": "huggingface"}
     path.write_text(json.dumps(manifest), encoding="utf-8")
