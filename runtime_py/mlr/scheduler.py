@@ -13,13 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from mlr.engines.base import Engine, Sampling, Step
 from mlr.errors import EngineError, MlrError, RequestError
 from mlr.hosts.base import Host
 
 __all__ = ["Chooser", "Chosen", "Generation", "OnFull", "Scheduler"]
+
+T = TypeVar("T")
 
 PREFILL_BESIDE_DECODING = 16  # prompt tokens in a pass that others wait for a token of
 MIN_SHARED = 16  # tokens from which on a prefix is worth more than keeping another slot's tokens
@@ -122,6 +124,7 @@ class Scheduler:
         self._slots = [_Slot(number) for number in range(engine.sequences)]
         self._waiting: deque[Generation] = deque()
         self._loop: asyncio.Task[None] | None = None
+        self._engine_free = asyncio.Lock()  # wakes its waiters in the order they came
         self._uses = 0
         self._closed = False
 
@@ -155,17 +158,23 @@ class Scheduler:
         if self._waiting:
             self._wake()
 
+    async def exclusively(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what uses the engine by itself, between two passes.
+
+        It must leave the sequences of generations as they are.
+        """
+        async with self._engine_free:
+            return await self._host.run(function, *arguments)
+
     async def close(self) -> None:
         """Wait for the pass under way, then close the engine; generations end with an error."""
         self._closed = True
-        if self._loop is not None:
-            await asyncio.wait({self._loop})
         for slot in self._slots:
             if slot.owner is not None:
                 _notify(slot.owner)
         for generation in self._waiting:
             _notify(generation)
-        await self._host.run(self._engine.close)
+        await self.exclusively(self._engine.close)
 
     def _wake(self) -> None:
         if not self._closed and (self._loop is None or self._loop.done()):
@@ -174,7 +183,7 @@ class Scheduler:
     async def _run(self) -> None:
         while not self._closed:
             try:
-                outcomes = await self._host.run(self._pass)
+                outcomes = await self.exclusively(self._pass)
             except Exception as error:  # a bug: nobody may be left waiting
                 outcomes = self._fail(error)
             if not outcomes and not self._has_work():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -320,3 +321,18 @@ def test_a_full_context_can_be_shifted(bundle: str, request: pytest.FixtureReque
 def test_options_that_there_are_not(tiny_bundle: Path, options: dict[str, Any]) -> None:
     with mlr.load_sync(tiny_bundle) as model, pytest.raises(RequestError):
         model.generate("a", **options)
+
+
+def test_what_uses_the_engine_itself_does_so_between_passes(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        async with recording(tiny_bundle) as (model, passes):
+            running = asyncio.create_task(model.generate([1, 2], max_tokens=60))
+            while len(passes) < 3:
+                await asyncio.sleep(0)
+            before, after = await model._scheduler.exclusively(
+                lambda: (len(passes), (time.sleep(0.05), len(passes))[1])
+            )
+            assert before == after
+            assert (await running).token_ids == await alone(tiny_bundle, [1, 2], {"max_tokens": 60})
+
+    asyncio.run(run())
