@@ -326,13 +326,22 @@ def test_options_that_there_are_not(tiny_bundle: Path, options: dict[str, Any]) 
 def test_what_uses_the_engine_itself_does_so_between_passes(tiny_bundle: Path) -> None:
     async def run() -> None:
         async with recording(tiny_bundle) as (model, passes):
-            running = asyncio.create_task(model.generate([1, 2], max_tokens=60))
-            while len(passes) < 3:
-                await asyncio.sleep(0)
-            before, after = await model._scheduler.exclusively(
-                lambda: (len(passes), (time.sleep(0.05), len(passes))[1])
-            )
+
+            def look() -> tuple[int, int]:
+                before = len(passes)
+                time.sleep(0.05)
+                return before, len(passes)
+
+            stream = model.stream([1, 2], max_tokens=60)
+            first = await anext(stream)
+            rest = asyncio.create_task(_ids(stream))
+            before, after = await model._scheduler.exclusively(look)
             assert before == after
-            assert (await running).token_ids == await alone(tiny_bundle, [1, 2], {"max_tokens": 60})
+            expected = await alone(tiny_bundle, [1, 2], {"max_tokens": 60})
+            assert [first.id, *await rest] == expected
 
     asyncio.run(run())
+
+
+async def _ids(stream: mlr.TokenStream) -> list[int]:
+    return [token.id async for token in stream]
