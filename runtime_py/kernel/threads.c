@@ -5,7 +5,11 @@
 #define SLICE_NS 100000000 /* 0.1 s */
 #define PATIENCE 100       /* slices without any progress before a thread is taken for dead */
 
+#ifdef __wasm64__
+__asm__(".globaltype __stack_pointer, i64\n");
+#else
 __asm__(".globaltype __stack_pointer, i32\n");
+#endif
 
 static _Atomic uint32_t arrived;    /* at the barrier */
 static _Atomic uint32_t generation; /* of the barrier: changes when all have arrived */

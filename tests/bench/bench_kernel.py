@@ -16,7 +16,6 @@ import ctypes
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,7 +31,7 @@ import wasmtime
 from rich.console import Console
 from rich.table import Table
 
-from hatch_build import BUILDS, FLAGS, SOURCES
+from hatch_build import BUILDS, SOURCES, compile_build
 from mlr.engines.kernel.abi import PAGE
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.instance import KernelOptions
@@ -97,9 +96,7 @@ def compile_sources(
     paths = []
     for number, sources in enumerate(options.sources):
         path = folder / f"kernel-{build}-{number}.wasm"
-        command = [sys.executable, "-m", "ziglang", "cc", *BUILDS[build], *FLAGS, f"-I{sources}"]
-        command += [*map(str, sorted(sources.glob("*.c"))), *map(str, extra), "-o", str(path)]
-        subprocess.run(command, check=True)
+        compile_build(BUILDS[build], path, [*sorted(sources.glob("*.c")), *extra], f"-I{sources}")
         paths.append(str(path))
     return paths
 

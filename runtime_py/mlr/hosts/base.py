@@ -39,6 +39,11 @@ class Host(Protocol):
         """`cpython` or `pyodide`."""
         ...
 
+    @property
+    def memory64(self) -> bool:
+        """Whether the kernel may have more memory than 32 bits address."""
+        ...
+
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking call: in a thread where there are threads, else directly."""
         ...

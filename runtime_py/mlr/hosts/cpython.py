@@ -27,6 +27,7 @@ class CPythonHost:
     """The host of an ordinary Python process."""
 
     name = "cpython"
+    memory64 = True
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking call in a thread.

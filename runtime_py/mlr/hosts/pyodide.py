@@ -40,6 +40,7 @@ class PyodideHost:
     """The host of a worker in a browser."""
 
     name = "pyodide"
+    memory64 = False
 
     def __init__(self) -> None:
         self._javascript: Any = import_module("mlr_host")

@@ -31,6 +31,7 @@ DATA = {
     "mlr/engines/kernel/kernel-simd.wasm",
     "mlr/engines/kernel/kernel-relaxed.wasm",
     "mlr/engines/kernel/kernel-narrow.wasm",
+    "mlr/engines/kernel/kernel-relaxed64.wasm",
 }
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 

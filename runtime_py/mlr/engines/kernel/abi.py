@@ -16,11 +16,22 @@ from mlr.errors import (
 )
 from mlr.formats.ggml_types import KERNEL_TYPES, TYPES
 
-__all__ = ["ABI_VERSION", "DESCRIPTOR_VERSION", "ERRORS", "PAGE", "TYPE_IDS", "error_for"]
+__all__ = [
+    "ABI_VERSION",
+    "DESCRIPTOR_VERSION",
+    "ERRORS",
+    "MAX_MEMORY",
+    "MAX_MEMORY_64",
+    "PAGE",
+    "TYPE_IDS",
+    "error_for",
+]
 
 ABI_VERSION = 2
 DESCRIPTOR_VERSION = 2
 PAGE = 65536  # bytes of a page of WebAssembly memory
+MAX_MEMORY = 65535 * PAGE  # of the builds that address 32 bits
+MAX_MEMORY_64 = 262144 * PAGE  # of the one that addresses 64, as hatch_build.py links it
 
 # Ids of the GGUF format.
 TYPE_IDS = {name: TYPES[name].id for name in KERNEL_TYPES}

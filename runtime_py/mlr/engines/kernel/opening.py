@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from mlr.engines.context import choose_context
-from mlr.engines.kernel.abi import PAGE
+from mlr.engines.kernel.abi import MAX_MEMORY, MAX_MEMORY_64
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.kernel.instance import CacheType, KernelOptions, KernelPlan
@@ -21,7 +21,6 @@ __all__ = ["open_engine", "plan_variant"]
 SMALLEST_CONTEXT = 256  # the least that is worth suggesting
 MAX_THREADS = 64
 MAX_SEQUENCES = 64
-MAX_MEMORY = 65535 * PAGE  # what a 32-bit WebAssembly memory can be
 
 
 async def plan_variant(
@@ -69,7 +68,7 @@ async def open_engine(
     """Load a variant into the kernel.
 
     Raises `CapacityError`, before anything is fetched, when the predicted memory is more than
-    `memory_limit` (bytes), than the host has left, or than 32-bit WebAssembly can address.
+    `memory_limit` (bytes), than the host has left, or than its WebAssembly can address.
     """
     plan = await plan_variant(variant, host, threads, context_length, sequences, kv_type)
     limit, source = _limit(host, memory_limit)
@@ -80,7 +79,10 @@ async def open_engine(
 
 
 def _limit(host: Host, memory_limit: int | None) -> tuple[int, str]:
-    limits = [(MAX_MEMORY, "a 32-bit WebAssembly memory holds")]
+    if host.memory64:
+        limits = [(MAX_MEMORY_64, "the kernel addresses")]
+    else:
+        limits = [(MAX_MEMORY, "the 32-bit WebAssembly memory of this host holds")]
     available = host.memory_available()
     if available is not None:
         limits.append((available, "this machine has free"))

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mlr.engines.base import MemoryReport
-from mlr.engines.kernel.abi import ABI_VERSION, PAGE, error_for
+from mlr.engines.kernel.abi import ABI_VERSION, MAX_MEMORY, PAGE, error_for
 from mlr.engines.kernel.instance import KernelOptions, KernelPlan
 from mlr.errors import CapacityError, EngineError, LoadError, MissingDependencyError
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from mlr.bundle.manifest import Variant
     from mlr.bundle.reader import Bundle
 
-__all__ = ["BUILDS", "WasmtimeKernel", "open_kernel", "plan"]
+__all__ = ["BUILDS", "WIDE", "WasmtimeKernel", "open_kernel", "plan"]
 
 BUILDS = ("narrow", "relaxed", "simd")  # in order of preference
+WIDE = "relaxed64"  # for more memory than 32 bits address; a little slower
 PLANNER_PAGES = 64  # enough for the module's own data
 JOIN_SECONDS = 10.0
 
@@ -46,7 +47,7 @@ def _as_extern(memory: Any) -> Any:
     return ffi.wasmtime_extern_t(ffi.WASMTIME_EXTERN_SHAREDMEMORY, union)
 
 
-@lru_cache(maxsize=len(BUILDS))
+@lru_cache(maxsize=len(BUILDS) + 1)
 def _compiled(build: str) -> tuple[Any, Any]:
     """Engine and module of a build, compiled once per process."""
     wasmtime = _wasmtime()
@@ -55,6 +56,10 @@ def _compiled(build: str) -> tuple[Any, Any]:
     config.wasm_threads = True
     config.shared_memory = True
     config.wasm_relaxed_simd = True
+    if build == WIDE:
+        config.wasm_memory64 = True
+        # with the usual reservation of 4 GiB no address beyond it would work
+        config.memory_reservation = 0
     with suppress(wasmtime.WasmtimeError):  # where nothing can be stored: compile each time
         config.cache = True  # wasmtime's own, in the user's cache folder
     path = files(__package__) / f"kernel-{build}.wasm"
@@ -78,7 +83,7 @@ class WasmtimeKernel:
         limits = wasmtime.Limits(pages, pages)
         try:
             self._memory: Any = wasmtime.SharedMemory(
-                self._engine, wasmtime.MemoryType(limits, shared=True)
+                self._engine, wasmtime.MemoryType(limits, build == WIDE, shared=True)
             )
         except wasmtime.WasmtimeError as error:
             raise CapacityError(
@@ -106,7 +111,8 @@ class WasmtimeKernel:
         """One line on how it runs here."""
         threads = len(self._workers) + 1
         simd = "SIMD" if self._build == "simd" else "relaxed SIMD"
-        return f"{simd}, {threads} thread{'s' if threads > 1 else ''}, wasmtime"
+        wide = ", 64-bit addresses" if self._build == WIDE else ""
+        return f"{simd}{wide}, {threads} thread{'s' if threads > 1 else ''}, wasmtime"
 
     def call(self, name: str, *arguments: float) -> float:
         """Call an export of instance 0."""
@@ -205,13 +211,19 @@ def _first_line(error: BaseException) -> str:
 
 
 def plan(descriptor: bytes, options: KernelOptions, build: str = BUILDS[0]) -> KernelPlan:
-    """Lay a model out on a small memory to learn what it takes."""
+    """Lay a model out on a small memory to learn what it takes.
+
+    What 32 bits do not address is laid out for the build that addresses 64, which `open_kernel`
+    then takes.
+    """
     kernel = WasmtimeKernel(PLANNER_PAGES, build)
     try:
         kernel.layout(descriptor, options)
         total, weights, cache, scratch = (int(kernel.call("mlr_bytes", kind)) for kind in range(4))
     finally:
         kernel.close()
+    if total > MAX_MEMORY and build != WIDE:
+        return plan(descriptor, options, WIDE)
     return KernelPlan(descriptor, options, total, MemoryReport(weights, cache, scratch))
 
 
@@ -233,7 +245,7 @@ async def open_kernel(
         report("fetch", done, total)
 
     pages = -(-plan.total_bytes // PAGE)
-    kernel = WasmtimeKernel(pages, build)
+    kernel = WasmtimeKernel(pages, WIDE if plan.total_bytes > MAX_MEMORY else build)
     try:
         kernel.layout(plan.descriptor, plan.options)
         start = min(tensor.offset for tensor in variant.tensors)

@@ -1,0 +1,103 @@
+"""The build that addresses 64 bits: the same logits, and models that need more than 4 GiB."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlr.bundle.reader import open_bundle
+from mlr.engines.base import Step
+from mlr.engines.kernel.abi import MAX_MEMORY
+from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.opening import open_engine
+from mlr.engines.kernel.wasmtime import WIDE
+from mlr.errors import CapacityError
+from mlr.hosts.cpython import CPythonHost
+from mlr_build.cli import main
+from tests.support.architectures import CASES
+from tests.support.kernels import open_kernel
+from tests.support.tiny_models import tiny_gguf
+
+TOKENS = [1, *range(3, 120)]
+SEQUENCES = 64
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", ["gemma3", "qwen2moe", "phi3", "mpt"])
+def test_the_same_logits(name: str, threads: int, tmp_path: Path) -> None:
+    path = CASES[name].build(tmp_path, "Q4_0")
+    logits = []
+    for build in ("relaxed", WIDE):
+        with open_kernel(path, context_length=128, threads=threads, build=build) as engine:
+            engine.evaluate(TOKENS)
+            engine.evaluate([7])
+            logits.append(engine.logits().tobytes())
+    assert logits[0] == logits[1]
+
+
+class RoomyHost(CPythonHost):
+    """A machine that does not tell how much memory it has."""
+
+    def memory_available(self) -> int | None:
+        return None
+
+
+class NarrowHost(RoomyHost):
+    """One whose WebAssembly has 32-bit memories only."""
+
+    memory64 = False
+
+
+@pytest.fixture(scope="module")
+def large_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a small model whose KV cache takes 32 kB a token."""
+    folder = tmp_path_factory.mktemp("large")
+    sizes: dict[str, Any] = {"n_layers": 8, "n_heads": 8, "n_kv_heads": 8, "head_dim": 128}
+    source = tiny_gguf(folder / "large.gguf", context_length=4096, **sizes)
+    assert main(["package", str(source), "--out", str(folder / "large"), "--name", "large"]) == 0
+    return folder / "large"
+
+
+async def load(path: Path, host: CPythonHost, sequences: int) -> KernelEngine:
+    bundle = await open_bundle(path, host)
+    return await open_engine(
+        bundle,
+        bundle.manifest.variants[0],
+        host,
+        threads=2,
+        context_length=4096,
+        sequences=sequences,
+        kv_type="f16",
+        memory_limit=None,
+        on_progress=None,
+    )
+
+
+def test_a_cache_beyond_4_gib(large_cache: Path) -> None:
+    """Memory that nothing is written to is not taken, so this test needs little of it."""
+    engine = asyncio.run(load(large_cache, RoomyHost(), SEQUENCES))
+    small = asyncio.run(load(large_cache, RoomyHost(), 1))
+    try:
+        assert engine.memory.kv_cache > MAX_MEMORY
+        assert "64-bit addresses" in engine.detail
+        assert "64-bit addresses" not in small.detail
+        small.evaluate(TOKENS)
+        expected = small.logits().tobytes()
+        first, last = Step(0, TOKENS[:30], "none"), Step(SEQUENCES - 1, TOKENS[:30], "none")
+        engine.evaluate_batch([first, last])
+        for sequence in (0, SEQUENCES - 1):
+            engine.evaluate(TOKENS[30:], sequence=sequence)
+            assert engine.logits().tobytes() == expected
+    finally:
+        engine.close()
+        small.close()
+
+
+def test_a_host_without_64_bit_memories_refuses(large_cache: Path) -> None:
+    with pytest.raises(
+        CapacityError, match=r"32-bit WebAssembly memory of this host holds 4,295 MB"
+    ):
+        asyncio.run(load(large_cache, NarrowHost(), SEQUENCES))
