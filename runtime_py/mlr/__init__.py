@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlr.embedding import Embeddings, Ranked, Ranking
     from mlr.engines.base import MemoryReport, Sampling
     from mlr.errors import MlrError
     from mlr.generation import Completion, Timings, Token, TokenStream
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Completion",
+    "Embeddings",
     "Event",
     "LoadProgress",
     "Loaded",
@@ -30,6 +32,8 @@ __all__ = [
     "MlrError",
     "Model",
     "ModelInfo",
+    "Ranked",
+    "Ranking",
     "Sampling",
     "SyncModel",
     "Timings",
@@ -43,6 +47,7 @@ __all__ = [
 
 _HOMES = {
     "Completion": "mlr.generation",
+    "Embeddings": "mlr.embedding",
     "Event": "mlr.model",
     "LoadProgress": "mlr.hosts.base",
     "Loaded": "mlr.model",
@@ -50,6 +55,8 @@ _HOMES = {
     "MlrError": "mlr.errors",
     "Model": "mlr.model",
     "ModelInfo": "mlr.model",
+    "Ranked": "mlr.embedding",
+    "Ranking": "mlr.embedding",
     "Sampling": "mlr.engines.base",
     "SyncModel": "mlr.model",
     "Timings": "mlr.generation",

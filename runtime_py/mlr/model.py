@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlr import hosts
+from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
 from mlr.errors import RequestError
@@ -22,9 +24,10 @@ from mlr.scheduler import Scheduler
 from mlr.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from mlr.bundle.manifest import License, Manifest, Variant
+    from mlr.bundle.manifest import EmbeddingSettings, License, Manifest, Variant
     from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import CacheType
+    from mlr.formats.model_config import ModelConfig
 
 __all__ = [
     "Event",
@@ -88,6 +91,8 @@ class Model:
         tokenizer: Tokenizer,
         host: Host,
         chat_template: str | None,
+        config: ModelConfig,
+        embedding: EmbeddingSettings | None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.info = info
@@ -99,6 +104,7 @@ class Model:
         self._host = host
         self._scheduler = Scheduler(engine, host)
         self._constrainer = Constrainer(tokenizer, engine.vocabulary_size)
+        self._embedder = Embedder(engine, tokenizer, host, self._scheduler, config, embedding)
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Token ids of a text, with the model's own begin token unless `add_special` is False."""
@@ -126,6 +132,8 @@ class Model:
             checked = GenerationOptions.create(**options)
         except TypeError as error:
             raise RequestError(f"unknown generation option: {error}") from None
+        if not self._embedder.generates:
+            raise RequestError("this model makes embeddings, and no text")
         constraint = self._constrainer.start(checked.response_format)
         ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         return TokenStream(
@@ -138,6 +146,14 @@ class Model:
             self.info.load_ms,
             self._notify,
         )
+
+    async def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
+        """The embeddings of texts; options and errors as in `Embedder.embed`."""
+        return await self._embedder.embed(texts, **options)
+
+    async def rerank(self, query: Text, documents: Iterable[Text], **options: Any) -> Ranking:
+        """Documents by how well they answer a query; see `Embedder.rank`."""
+        return await self._embedder.rank(query, documents, **options)
 
     def check_format(self, response_format: Any) -> None:
         """Raise what `stream` would raise for a response format.
@@ -185,6 +201,7 @@ async def load(
     context_length: int | None = None,
     sequences: int = 1,
     kv_type: CacheType = "f16",
+    pooling: str | None = None,
     memory_limit: int | None = None,
     on_progress: ProgressCallback | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -193,10 +210,12 @@ async def load(
 
     `threads` defaults to the cores there are (at most 8), `context_length` to the model's but at
     most 4096 tokens. `sequences` is how many generations can run at once, each with a KV cache of
-    that length; `kv_type` "q8" holds it in 8 bits, in about half the memory. `memory_limit`
-    (bytes) refuses a model that is predicted to need more. `on_progress` is called with
-    `LoadProgress`; `on_event` with that and with what follows in the model's life: `Loaded`, each
-    `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one of its forms
+    that length; `kv_type` "q8" holds it in 8 bits, in about half the memory. `pooling` makes
+    embeddings in another way than the model's files say: "last" of a decoder, "mean" or "cls" of
+    an encoder. `memory_limit` (bytes) refuses a model that is predicted to need more.
+    `on_progress` is called with `LoadProgress`; `on_event` with that and with what follows in the
+    model's life: `Loaded`, each `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one
+    of its forms
     (`ManifestError`, `IntegrityError`, `FetchError`, `StorageError`, `CapacityError`,
     `UnsupportedModelError`, `TokenizerError`) and `RequestError` for a wrong argument.
     """
@@ -207,6 +226,8 @@ async def load(
     bundle = await open_bundle(location, host)
     manifest = bundle.manifest
     engine_name, variant = select(manifest, engine)
+    if pooling is not None:
+        variant = _with_pooling(variant, pooling)
     tokenizer_task = asyncio.ensure_future(_read_tokenizer(bundle, host))
     try:
         chat_template = None
@@ -236,10 +257,27 @@ async def load(
         raise
     load_ms = (time.perf_counter() - start) * 1e3
     info = _info(manifest, variant, opened, load_ms)
-    model = Model(info, opened, tokenizer, host, chat_template, on_event)
+    model = Model(
+        info,
+        opened,
+        tokenizer,
+        host,
+        chat_template,
+        variant.config,
+        manifest.embedding,
+        on_event,
+    )
     if on_event is not None:
         on_event(Loaded(info))
     return model
+
+
+def _with_pooling(variant: Variant, pooling: str) -> Variant:
+    known = ("last",) if variant.config.causal else ("mean", "cls")
+    if pooling not in known:
+        raise RequestError(f"this model's pooling can be {' or '.join(known)}, not {pooling!r:.40}")
+    config = dataclasses.replace(variant.config, pooling=pooling)
+    return dataclasses.replace(variant, config=config)
 
 
 def _both(
@@ -347,6 +385,14 @@ class SyncModel:
     def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
         """Generate token by token; see `Model.stream`."""
         return SyncTokenStream(self._runner, self._model.stream(prompt, **options))
+
+    def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
+        """The embeddings of texts; see `Model.embed`."""
+        return _block(self._runner, self._model.embed(texts, **options))
+
+    def rerank(self, query: Text, documents: Iterable[Text], **options: Any) -> Ranking:
+        """Documents by how well they answer a query; see `Model.rerank`."""
+        return _block(self._runner, self._model.rerank(query, documents, **options))
 
     def close(self) -> None:
         """Free the engine and end the event loop. Safe to call twice."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiny_bert import tiny_bert
 from tests.support.tiny_models import tiny_gguf
 
 
@@ -18,4 +19,20 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tiny_gguf(folder / "tiny.gguf", n_layers=1, context_length=8192)
     bundle = folder / "tiny"
     assert main(["package", str(source), "--out", str(bundle), "--name", "tiny"]) == 0
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with random weights, as Hugging Face's libraries write it."""
+    return tiny_bert(tmp_path_factory.mktemp("bert") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def bert_bundle(bert_folder: Path) -> Path:
+    """Its bundle, with F32 weights."""
+    from mlr_build.cli import main
+
+    bundle = bert_folder.parent / "bundle"
+    assert main(["package", str(bert_folder), "--quantize", "f32", "--out", str(bundle)]) == 0
     return bundle

@@ -22,6 +22,7 @@ __all__ = ["main"]
 # The module of each subcommand is imported only when it is the one that runs.
 COMMANDS = {
     "run": "generate text from a prompt",
+    "embed": "turn texts into vectors",
     "serve": "serve models over HTTP, with the playground",
     "tokenize": "show the tokens of a text",
     "bench": "measure how fast a model loads and runs",

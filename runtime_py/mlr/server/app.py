@@ -13,6 +13,7 @@ from mlr.server import page
 from mlr.server.bundles import bundle_routes
 from mlr.server.chat import chat_completions
 from mlr.server.completions import completions
+from mlr.server.embeddings import embeddings, rerank
 from mlr.server.errors import exception_handlers
 from mlr.server.models import health, list_models, retrieve_model
 from mlr.server.registry import Registry
@@ -30,6 +31,8 @@ def create_app(
         Route("/models", list_models),
         Route("/models/{model:path}", retrieve_model),
         Route("/completions", completions, methods=["POST"]),
+        Route("/embeddings", embeddings, methods=["POST"]),
+        Route("/rerank", rerank, methods=["POST"]),
         Route("/chat/completions", chat_completions, methods=["POST"]),
     ]
     app = Starlette(

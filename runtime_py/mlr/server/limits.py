@@ -17,6 +17,9 @@ MAX_JSON_DEPTH = 32
 MAX_PROMPTS = 64
 """Prompts in one completion request."""
 
+MAX_INPUTS = 2048
+"""Texts in one request for embeddings, as in OpenAI's interface."""
+
 MAX_CHARACTERS_PER_TOKEN = 64
 """Characters of a prompt for each token of the context. Text takes about 4; a prompt of more than
 64 is refused without the seconds that it would take to see how far it is over the context."""

@@ -25,7 +25,16 @@ from pydantic_core import PydanticCustomError
 from mlr.server import limits
 from mlr.server.errors import ApiError
 
-__all__ = ["ChatRequest", "CompletionRequest", "GenerationRequest", "Message", "Prompt", "parse"]
+__all__ = [
+    "ChatRequest",
+    "CompletionRequest",
+    "EmbeddingRequest",
+    "GenerationRequest",
+    "Message",
+    "Prompt",
+    "RerankRequest",
+    "parse",
+]
 
 Prompt = str | list[int]
 
@@ -105,7 +114,15 @@ def _is_tokens(value: object) -> bool:
 
 
 def _prompts(value: object) -> list[Prompt]:
-    """The prompts, from any of the four forms that OpenAI's interface allows."""
+    return _texts(value, limits.MAX_PROMPTS)
+
+
+def _inputs(value: object) -> list[Prompt]:
+    return _texts(value, limits.MAX_INPUTS)
+
+
+def _texts(value: object, most: int) -> list[Prompt]:
+    """Texts or token ids, from any of the four forms that OpenAI's interface allows."""
     if isinstance(value, str):
         return [_check_text(value)]
     if not isinstance(value, list) or not value:
@@ -114,8 +131,8 @@ def _prompts(value: object) -> list[Prompt]:
         )
     if _is_tokens(value):
         return [value]
-    if len(value) > limits.MAX_PROMPTS:
-        raise _problem(f"has {len(value)} prompts; at most {limits.MAX_PROMPTS} are allowed")
+    if len(value) > most:
+        raise _problem(f"has {len(value)} items; at most {most} are allowed")
     if all(isinstance(item, str) for item in value):
         return [_check_text(item) for item in value]
     if all(_is_tokens(item) and item for item in value):
@@ -178,6 +195,8 @@ def _message_fields(value: object) -> object:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
 
 class StreamOptions(_Strict):
@@ -350,7 +369,29 @@ class ChatRequest(GenerationRequest):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-Request = TypeVar("Request", bound=GenerationRequest)
+class EmbeddingRequest(_Strict):
+    """`POST /v1/embeddings`. `prompt_name` and `truncate` are not OpenAI's."""
+
+    model: str
+    input: Annotated[list[Prompt], PlainValidator(_inputs)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, ge=1, le=2**20)
+    prompt_name: str | None = None
+    truncate: bool | None = None
+
+
+class RerankRequest(_Strict):
+    """`POST /v1/rerank`, as Jina's and Cohere's."""
+
+    model: str
+    query: str
+    documents: list[str] = Field(min_length=1, max_length=limits.MAX_INPUTS)
+    top_n: int | None = Field(default=None, ge=1)
+    return_documents: bool | None = None
+    truncate: bool | None = None
+
+
+Request = TypeVar("Request", bound=_Strict)
 
 
 def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
@@ -361,7 +402,11 @@ def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
         request = kind.model_validate(known)
     except ValidationError as error:
         raise _first_problem(error) from None
-    if request.stream_options is not None and not request.stream:
+    if (
+        isinstance(request, GenerationRequest)
+        and request.stream_options is not None
+        and not request.stream
+    ):
         raise ApiError(
             400, "'stream_options' is for streams: send 'stream': true", param="stream_options"
         )

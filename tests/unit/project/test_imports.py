@@ -33,7 +33,9 @@ BELOW: dict[str, frozenset[str]] = {
         {"errors", "engines", "grammar", "scheduler", "speculation", "tokenizer"}
     ),
 }
+BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
+BELOW["model"] |= {"embedding"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
@@ -50,6 +52,7 @@ THIRD_PARTY = {
     "mlr.server": {"starlette", "uvicorn", "pydantic", "pydantic_core"},
     "mlr.engines.reference": {"numpy"},
     "mlr.tokenizer.chat_sandbox": {"jinja2"},
+    "mlr_build.number_types": {"numpy"},
     "mlr.hosts.pyodide": {"js", "pyodide", "pyodide_js"},
 }
 

@@ -96,7 +96,7 @@ def test_nothing_else(page: Path, path: str) -> None:
     [
         ("GET", "/v1/completions", 405),
         ("PUT", "/v1/chat/completions", 405),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/moderations", 404),
         ("GET", "/v1/assets/a.js", 404),
         ("GET", "/v1", 404),
         ("POST", "/health", 405),

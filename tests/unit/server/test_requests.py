@@ -262,7 +262,7 @@ def test_wrong_messages(client: httpx.Client, messages: object, param: str) -> N
         ("POST", "/v1/models", 405),
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/models/nothing", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/moderations", 404),
     ],
 )
 def test_paths_and_methods_there_are_not(

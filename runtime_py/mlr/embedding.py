@@ -1,0 +1,210 @@
+"""Texts to vectors, and documents by how well they answer a query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlr.engines.base import Engine
+from mlr.errors import ContextLengthError, RequestError
+from mlr.hosts.base import Host
+from mlr.scheduler import Scheduler
+from mlr.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mlr.bundle.manifest import EmbeddingSettings
+    from mlr.formats.model_config import ModelConfig
+
+__all__ = ["Embedder", "Embeddings", "Ranked", "Ranking"]
+
+Text = str | Sequence[int]
+
+# What sentence-transformers calls the prompts of a search, the usual names first.
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A vector for each text, in their order.
+
+    `tokens` is how many were evaluated; `truncated` are the indices of texts that were cut.
+    """
+
+    vectors: list[list[float]]
+    tokens: int
+    truncated: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document's place among those given, and its relevance: the cosine to the query."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Documents, the most relevant first; `tokens` and `truncated` as in `Embeddings`."""
+
+    results: list[Ranked]
+    tokens: int
+    truncated: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    ids: list[list[int]]
+    truncated: tuple[int, ...]
+
+
+class Embedder:
+    """What makes embeddings with a loaded model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        host: Host,
+        scheduler: Scheduler,
+        config: ModelConfig,
+        settings: EmbeddingSettings | None,
+    ) -> None:
+        self._engine, self._tokenizer, self._host = engine, tokenizer, host
+        self._scheduler = scheduler
+        self._config = config
+        self._prompts = settings.prompts if settings else {}
+        self._default_prompt = settings.default_prompt if settings else None
+        longest = settings.max_tokens if settings else None
+        self.max_tokens = min(engine.context_length, longest or engine.context_length)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model continues texts. One that makes embeddings does not, since both
+        would use the same sequences."""
+        return self._config.pooling == "none"
+
+    async def embed(
+        self,
+        texts: str | Iterable[Text],
+        *,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        truncate: bool = True,
+    ) -> Embeddings:
+        """The embeddings of texts, or of lists of token ids, which are taken as they are.
+
+        `normalize` None does as the model's files say. `prompt_name` names a prompt of the
+        model's files to put in front. A text longer than `max_tokens` is cut, or refused if
+        `truncate` is False. Raises `RequestError`, and `ContextLengthError` for a long text.
+        """
+        self._require_embeddings()
+        if normalize is False and self._config.normalize_embeddings:
+            raise RequestError(
+                "normalize=False is not possible: this model's embeddings have the length 1"
+            )
+        given = [texts] if isinstance(texts, str) else list(texts)
+        prompt = self._prompt(prompt_name)
+        prepared = await self._host.run(self._prepare, given, prompt, truncate)
+        vectors = await self._evaluate(prepared.ids)
+        if normalize and not self._config.normalize_embeddings:
+            vectors = [_unit(vector) for vector in vectors]
+        return Embeddings(vectors, sum(map(len, prepared.ids)), prepared.truncated)
+
+    async def rank(
+        self, query: Text, documents: Iterable[Text], *, truncate: bool = True
+    ) -> Ranking:
+        """The documents by the cosine of their embeddings to the query's, best first.
+
+        The model's own prompts for queries and documents are put in front, where it has them.
+        """
+        self._require_embeddings()
+        given = list(documents)
+        asked = await self._host.run(
+            self._prepare, [query], self._usual_prompt(QUERY_PROMPTS), truncate
+        )
+        prepared = await self._host.run(
+            self._prepare, given, self._usual_prompt(DOCUMENT_PROMPTS), truncate
+        )
+        first, *rest = map(_unit, await self._evaluate(asked.ids + prepared.ids))
+        results = [
+            Ranked(index, math.fsum(a * b for a, b in zip(first, vector, strict=True)))
+            for index, vector in enumerate(rest)
+        ]
+        results.sort(key=lambda result: -result.score)
+        tokens = sum(map(len, asked.ids)) + sum(map(len, prepared.ids))
+        return Ranking(results, tokens, prepared.truncated)
+
+    def _require_embeddings(self) -> None:
+        if self._config.pooling == "none":
+            raise RequestError(
+                "this model gives no embeddings: its files name no pooling; load it with "
+                "pooling='last' to take the last token's hidden state anyway"
+            )
+        if self._config.pooling == "rank":
+            raise RequestError("this model ranks pairs of texts, which is not supported yet")
+
+    def _prompt(self, name: str | None) -> str:
+        name = self._default_prompt if name is None else name
+        if name is None:
+            return ""
+        if name not in self._prompts:
+            known = ", ".join(map(repr, self._prompts)) or "none"
+            raise RequestError(f"there is no prompt {name!r:.60}; this model's prompts: {known}")
+        return self._prompts[name]
+
+    def _usual_prompt(self, names: tuple[str, ...]) -> str:
+        name = next((name for name in names if name in self._prompts), None)
+        return self._prompt(name)
+
+    def _prepare(self, texts: Sequence[Text], prompt: str, truncate: bool) -> _Prepared:
+        found: list[list[int]] = []
+        cut: list[int] = []
+        for index, text in enumerate(texts):
+            ids = self._tokenizer.encode(prompt + text) if isinstance(text, str) else list(text)
+            if not ids:
+                raise RequestError(f"text {index} has no tokens, so it has no embedding")
+            if len(ids) > self.max_tokens:
+                if not truncate:
+                    raise ContextLengthError(
+                        f"text {index} has {len(ids)} tokens; this model takes {self.max_tokens}: "
+                        "shorten it, or let it be cut (truncate)"
+                    )
+                ids = self._cut(ids, isinstance(text, str))
+                cut.append(index)
+            found.append(ids)
+        return _Prepared(found, tuple(cut))
+
+    def _cut(self, ids: list[int], surrounded: bool) -> list[int]:
+        """The first tokens; those that belong after a text stay at its end."""
+        after = self._tokenizer.surroundings()[1] if surrounded else []
+        kept = max(self.max_tokens - len(after), 0)
+        return (ids[:kept] + after)[: self.max_tokens]
+
+    async def _evaluate(self, texts: list[list[int]]) -> list[list[float]]:
+        """Passes of whole texts side by side, as many as fit; in between others use the engine."""
+        vectors: list[list[float]] = []
+        for part in _passes(texts, self._engine.batch):
+            found = await self._scheduler.exclusively(self._engine.embed, part)
+            vectors += [list(map(float, vector)) for vector in found]
+        return vectors
+
+
+def _passes(texts: list[list[int]], batch: int) -> list[list[list[int]]]:
+    passes: list[list[list[int]]] = []
+    room = 0
+    for text in texts:
+        if len(text) > room or not passes:
+            passes.append([])
+            room = batch
+        passes[-1].append(text)
+        room -= len(text)
+    return passes
+
+
+def _unit(vector: list[float]) -> list[float]:
+    length = math.sqrt(math.fsum(value * value for value in vector))
+    return [value / length for value in vector] if length else vector
