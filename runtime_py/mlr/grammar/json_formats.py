@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlr.grammar.expressions import Characters, Expression, Repeat, choice, sequence, text
+from mlr.grammar.expressions import (
+    Characters,
+    Expression,
+    Reference,
+    Repeat,
+    choice,
+    sequence,
+    text,
+)
 from mlr.grammar.json_text import DIGIT, between, characters
 
-__all__ = ["FORMATS"]
+__all__ = ["FORMATS", "FORMAT_RULES"]
 
 _HEX = Characters(((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)))
 
@@ -66,10 +74,17 @@ _TIME = sequence(
     choice(text("Z"), sequence(characters("+-"), _HOUR, text(":"), _MINUTE)),
 )
 
-FORMATS: Mapping[str, Expression] = {
+_FORMATS = {
     "date": _DATE,
     "time": _TIME,
     "date-time": sequence(_DATE, text("T"), _TIME),
     "uuid": sequence(_hex(8), *(sequence(text("-"), _hex(n)) for n in (4, 4, 4, 12))),
 }
-"""RFC 3339's dates and times (no leap seconds), and UUIDs."""
+# RFC 3339's dates and times (no leap seconds), and UUIDs.
+
+FORMATS: Mapping[str, Reference] = {name: Reference(f"format-{name}") for name in _FORMATS}
+"""A string of each format, without its quotes, in terms of `FORMAT_RULES`."""
+
+FORMAT_RULES: Mapping[str, Expression] = {
+    f"format-{name}": expression for name, expression in _FORMATS.items()
+}

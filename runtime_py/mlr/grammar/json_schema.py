@@ -22,7 +22,7 @@ from mlr.grammar.expressions import (
     sequence,
     text,
 )
-from mlr.grammar.json_formats import FORMATS
+from mlr.grammar.json_formats import FORMAT_RULES, FORMATS
 from mlr.grammar.json_merge import ANNOTATIONS, merge, resolve
 from mlr.grammar.json_numbers import MAX_BOUND, integers, numbers
 from mlr.grammar.json_patterns import parse_pattern
@@ -30,7 +30,6 @@ from mlr.grammar.json_text import (
     COLON,
     COMMA,
     SPACE,
-    STRING_CHARACTER,
     VALUE_RULES,
     key,
     spelled,
@@ -49,7 +48,7 @@ from mlr.grammar.json_types import (
 
 __all__ = ["json_object_grammar", "schema_grammar", "schema_rules"]
 
-MAX_SIZE = 256 << 10  # characters of the schema as JSON
+MAX_SIZE = 128 << 10  # characters of the schema as JSON
 MAX_NESTING = 48
 MAX_PROPERTIES = 512
 MAX_COUNT = 1_000_000
@@ -106,7 +105,7 @@ def _check_size(schema: Any) -> None:
 class _Converter:
     def __init__(self, document: Any, prefix: str) -> None:
         self._prefix = prefix
-        self.rules: dict[str, Expression] = dict(VALUE_RULES)
+        self.rules: dict[str, Expression] = {**VALUE_RULES, **FORMAT_RULES}
         self._document = document
         self._by_pointer: dict[str, str] = {}  # rules of `$ref`s
         self._count = 0
@@ -324,7 +323,7 @@ def _string(schema: Mapping[str, Any], where: str) -> Expression:
     given = schema.keys() & KEYWORDS["string"]
     if len(given) > 1 and given != {"minLength", "maxLength"}:
         raise GrammarError(f"{where}: {' and '.join(sorted(given))} together are not supported")
-    inner: Expression = Repeat(STRING_CHARACTER, least, most)
+    inner: Expression = Repeat(Reference("character"), least, most)
     if "pattern" in schema:
         if not isinstance(schema["pattern"], str):
             raise GrammarError(f"{where}.pattern must be a string")

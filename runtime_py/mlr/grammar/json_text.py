@@ -121,6 +121,7 @@ VALUE_RULES: dict[str, Expression] = {
         text("]"),
     ),
     "string": sequence(text('"'), Repeat(STRING_CHARACTER, 0, None), text('"')),
+    "character": STRING_CHARACTER,
     "number": sequence(
         _MINUS,
         _WHOLE,
