@@ -122,6 +122,7 @@ fuzz: env ## Look for crashes with random input (ARGS="--seconds 600")
 bench: page chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
 	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
 	$(PY) -m tests.bench.bench_tokenizer
+	$(PY) -m tests.bench.bench_embeddings
 	$(PY) -m tests.bench.bench_browser $(DEMO_GGUF) $(DEMO_BUNDLE)
 
 lint: env web/node_modules/.installed ## ruff, mypy --strict, tsc, eslint
