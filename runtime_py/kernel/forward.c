@@ -229,8 +229,10 @@ void forward(uint32_t thread) {
   /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
   uint32_t n = state.n_tokens, n_outputs = state.n_outputs, n_embeddings = state.n_embeddings;
   if (!barrier()) return;
-  for (uint32_t t; (t = next_task(n)) < n;) embed(t);
-  if (thread == state.n_threads - 1) rope_table(n);
+  for (uint32_t t; (t = next_task(n)) < n;) {
+    embed(t);
+    rope_table(t);
+  }
   if (!barrier()) return;
   for (uint32_t layer = 0; layer < c->n_layers; layer++) {
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread)) return;

@@ -310,7 +310,7 @@ void store_f16(const float *x, uint32_t n, uint16_t *out);
 
 /* rope.c */
 void rope_frequencies(void);
-void rope_table(uint32_t n);
+void rope_table(uint32_t token);
 const float *rope_angles(uint32_t token, bool local);
 void rotate(float *head, const float *cos_sin, uint32_t rope_dim, bool halves);
 

@@ -1,34 +1,24 @@
 /* The steps between the matrix products: norms, biases, activations. */
 #include "numeric.h"
 
-/* out = x / sqrt(mean(x^2) + epsilon) * weight; the squares are summed in double precision. */
-static void rms_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out) {
-  v128_t even = wasm_f64x2_const_splat(0.0), odd = even;
+/* Sum of (x - shift) or of its squares, in double precision, in four interleaved parts. */
+INLINE double sum_f64(const float *x, uint32_t n, double shift, bool squares) {
+  v128_t even = wasm_f64x2_const_splat(0.0), odd = even, by = wasm_f64x2_splat(shift);
   for (uint32_t i = 0; i < n; i += 4) {
     v128_t v = wasm_v128_load(x + i);
-    v128_t low = wasm_f64x2_promote_low_f32x4(v);
-    v128_t high = wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(v, v, 2, 3, 2, 3));
-    even = wasm_f64x2_add(even, wasm_f64x2_mul(low, low));
-    odd = wasm_f64x2_add(odd, wasm_f64x2_mul(high, high));
+    v128_t low = wasm_f64x2_sub(wasm_f64x2_promote_low_f32x4(v), by);
+    v128_t high = wasm_f64x2_sub(wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(v, v, 2, 3, 2, 3)), by);
+    even = wasm_f64x2_add(even, squares ? wasm_f64x2_mul(low, low) : low);
+    odd = wasm_f64x2_add(odd, squares ? wasm_f64x2_mul(high, high) : high);
   }
   v128_t sums = wasm_f64x2_add(even, odd);
-  double sum = wasm_f64x2_extract_lane(sums, 0) + wasm_f64x2_extract_lane(sums, 1);
-  v128_t scale = wasm_f32x4_splat(1.0f / __builtin_sqrtf((float)(sum / n) + epsilon));
-  for (uint32_t i = 0; i < n; i += 4) {
-    v128_t v = wasm_f32x4_mul(wasm_v128_load(x + i), scale);
-    wasm_v128_store(out + i, wasm_f32x4_mul(v, wasm_v128_load(weight + i)));
-  }
+  return wasm_f64x2_extract_lane(sums, 0) + wasm_f64x2_extract_lane(sums, 1);
 }
 
-/* out = (x - mean) / sqrt(variance + epsilon) * weight; both sums in double precision. */
-static void layer_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *out) {
-  double sum = 0.0, squares = 0.0;
-  for (uint32_t i = 0; i < n; i++) sum += (double)x[i];
-  double mean = sum / n;
-  for (uint32_t i = 0; i < n; i++) {
-    double centred = (double)x[i] - mean;
-    squares += centred * centred;
-  }
+/* out = (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * weight, where the mean of an RMS norm is
+ * taken to be 0 */
+INLINE void norm_about(const float *x, const float *weight, uint32_t n, double mean, float epsilon, float *out) {
+  double squares = sum_f64(x, n, mean, true);
   v128_t scale = wasm_f32x4_splat(1.0f / __builtin_sqrtf((float)(squares / n) + epsilon));
   v128_t shift = wasm_f32x4_splat((float)mean);
   for (uint32_t i = 0; i < n; i += 4) {
@@ -46,7 +36,10 @@ void norm_row(const float *x, const Tensor *norm, uint32_t n, float *out) {
     if (out != x) __builtin_memcpy(out, x, 4ull * n);
     return;
   }
-  (c->norm == NORM_LAYER ? layer_norm : rms_norm)(x, weight, n, (float)c->norm_epsilon, out);
+  if (c->norm == NORM_LAYER)
+    norm_about(x, weight, n, sum_f64(x, n, 0.0, false) / n, (float)c->norm_epsilon, out);
+  else
+    norm_about(x, weight, n, 0.0, (float)c->norm_epsilon, out);
   if (norm[1].data) add_into(out, (const float *)norm[1].data, n);
 }
 

@@ -47,23 +47,21 @@ void rope_frequencies(void) {
   }
 }
 
-/* cos and sin, times the attention factor, of the angles of the pass's `n` tokens, for global and
+/* cos and sin, times the attention factor, of the angles of one token of the pass, for global and
  * local layers. */
-void rope_table(uint32_t n) {
+void rope_table(uint32_t token) {
   const Config *c = &weights.config;
-  uint32_t half = c->rope_dim / 2;
-  for (uint32_t local = 0; local < 2; local++)
-    for (uint32_t t = 0; t < n; t++) {
-      float *out = state.rope + (uint64_t)c->rope_dim * (local * state.batch + t);
-      double factor = local ? 1.0 : c->rope_attention_factor;
-      for (uint32_t i = 0; i < half; i++) {
-        double sine, cosine;
-        sin_cos_f64((double)state.pass[t].position * (double)state.inverse_frequency[local * half + i],
-                    &sine, &cosine);
-        out[2 * i] = (float)(cosine * factor);
-        out[2 * i + 1] = (float)(sine * factor);
-      }
+  uint32_t half = c->rope_dim / 2, sets = c->sliding_window && c->sliding_pattern ? 2 : 1;
+  for (uint32_t local = 0; local < sets; local++) {
+    float *out = state.rope + (uint64_t)c->rope_dim * (local * state.batch + token);
+    double position = state.pass[token].position, factor = local ? 1.0 : c->rope_attention_factor;
+    for (uint32_t i = 0; i < half; i++) {
+      double sine, cosine;
+      sin_cos_f64(position * (double)state.inverse_frequency[local * half + i], &sine, &cosine);
+      out[2 * i] = (float)(cosine * factor);
+      out[2 * i + 1] = (float)(sine * factor);
     }
+  }
 }
 
 /* Of a token of the pass, (rope_dim / 2, 2 cos/sin). */
