@@ -4,7 +4,7 @@
  * A freestanding WASM module whose only import is a shared memory. Nothing here depends on the
  * host: no libc, no clock, no allocation after `mlr_open` has laid the memory out.
  *
- * Determinism is a promise: the logits are the same, bit for bit, in every host, with both builds
+ * Determinism is a promise: the logits are the same, bit for bit, in every host, with all builds
  * and at every thread count. So integer dot products are exact, every floating-point sum has one
  * fixed order, threads divide rows (never a sum), and fused multiply-add is not used.
  */
