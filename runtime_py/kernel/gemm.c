@@ -25,44 +25,38 @@ enum {
   VECTORS = ROWS / 4,
 };
 
-/* Sums over a few groups of columns. In the narrow build those of weights of few bits are kept in
- * 16 bits, two a row, for as many groups as cannot overflow, and widened when they are weighed:
- * its hosts make three instructions of the dot with 32-bit sums and one of that with 16-bit sums. */
+/* Sums over a sub-block of columns. The narrow build keeps them in 16 bits, two a row: its hosts
+ * make three instructions of the dot with 32-bit sums and one of that with 16-bit sums. They may wrap
+ * around on the way, but not at the end: a sum starts with the offset times its own activations, so
+ * that it ends as that of signed weights, 16 of at most 16 in size, or 8 of 32, times at most 127. */
 #ifdef MLR_NARROW
-#define IS_NARROW(bits) ((bits) <= 5)
-INLINE Sum narrow_dot(Sum s, v128_t w, Group x) {
+INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
+  v128_t pairs = wasm_v128_load32_splat(x->pair16 + column / 8);
+  if (columns == 32) pairs = wasm_i16x8_add(pairs, wasm_v128_load32_splat(x->pair16 + column / 8 + 2));
+  return wasm_i16x8_mul(pairs, wasm_i16x8_splat((int16_t)offset));
+}
+INLINE Sum dot(Sum s, v128_t w, Group x) {
   return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), w));
 }
-INLINE v128_t narrow_weighed(Sum s, v128_t weights) { return wasm_i32x4_dot_i16x8(s, weights); }
+INLINE int32_t weight_of(int32_t scale) { return (scale & 0xffff) | scale << 16; }
+INLINE v128_t weighed(Sum s, v128_t weights) { return wasm_i32x4_dot_i16x8(s, weights); }
+INLINE v128_t total_of(Sum s) { return weighed(s, wasm_i16x8_const_splat(1)); }
 #else
-#define IS_NARROW(bits) ((bits) == 0)
-INLINE Sum narrow_dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
-INLINE v128_t narrow_weighed(Sum s, v128_t weights) { return wasm_i32x4_mul(sum_total(s), weights); }
+INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
+  return sum_start(offset * (columns == 32 ? x->sum32[column / 32] : x->sum16[column / 16]));
+}
+INLINE Sum dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
+INLINE int32_t weight_of(int32_t scale) { return scale; }
+INLINE v128_t weighed(Sum s, v128_t weights) { return wasm_i32x4_mul(sum_total(s), weights); }
+INLINE v128_t total_of(Sum s) { return sum_total(s); }
 #endif
-
-INLINE uint32_t most_groups(uint32_t bits) { return IS_NARROW(bits) && bits == 5 ? 4 : 8; }
-INLINE int32_t weight_of(int32_t scale, uint32_t bits) {
-  return IS_NARROW(bits) ? (scale & 0xffff) | scale << 16 : scale;
-}
-INLINE Sum dot(Sum s, v128_t w, Group x, uint32_t bits) {
-  return IS_NARROW(bits) ? narrow_dot(s, w, x) : dot_unsigned(s, w, x);
-}
-/* A sum times a weight made by weight_of; a power of two. */
-INLINE v128_t weighed(Sum s, v128_t weights, uint32_t bits) {
-  return IS_NARROW(bits) ? narrow_weighed(s, weights) : wasm_i32x4_mul(sum_total(s), weights);
-}
-INLINE v128_t shifted(Sum s, uint32_t shift, uint32_t bits) {
-  return IS_NARROW(bits) ? narrow_weighed(s, wasm_i16x8_splat((int16_t)(1 << shift)))
-                         : wasm_i32x4_shl(sum_total(s), shift);
-}
 
 typedef struct {
   uint8_t w[CHUNK / 4 * PLANES][TILES][4 * TILE]; /* groups of four columns, as in repack.c */
   float d[CHUNK / 32][ROWS];                      /* of each 32 columns, or the first CHUNK / 256 */
   float dmin[CHUNK / 256][ROWS];
   int32_t scale[CHUNK / 16][ROWS];          /* K types: of each sub-block, by weight_of */
-  int16_t minimum[CHUNK / 32][ROWS][2];     /* and what is taken off per unit of the activations, */
-                                            /* sub-blocks in pairs */
+  int16_t minimum[CHUNK / 64][ROWS][2];     /* Q4_K: sub-blocks in pairs */
 } Panel;
 
 bool gemm_takes(uint32_t type) {
@@ -120,7 +114,7 @@ static void unpack_q4_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) 
   put_scales(&p->dmin[b], i, block + 16);
   for (uint32_t j = 0; j < 8; j++)
     for (uint32_t r = 0; r < TILE; r++) {
-      p->scale[8 * b + j][TILE * i + r] = weight_of(block[32 + 8 * j + r], 4);
+      p->scale[8 * b + j][TILE * i + r] = weight_of(block[32 + 8 * j + r]);
       p->minimum[4 * b + j / 2][TILE * i + r][j & 1] = block[96 + 16 * (j / 2) + 2 * r + (j & 1)];
     }
   for (uint32_t g = 0; g < 64; g++) {
@@ -132,11 +126,8 @@ static void unpack_q4_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) 
 static void unpack_q6_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
   put_scales(&p->d[b], i, block);
   for (uint32_t j = 0; j < 16; j++)
-    for (uint32_t r = 0; r < TILE; r++) {
-      int8_t scale = (int8_t)block[16 + 8 * j + r];
-      p->scale[16 * b + j][TILE * i + r] = weight_of(scale, 6);
-      p->minimum[8 * b + j / 2][TILE * i + r][j & 1] = (int16_t)(32 * scale); /* weights + 32 */
-    }
+    for (uint32_t r = 0; r < TILE; r++)
+      p->scale[16 * b + j][TILE * i + r] = weight_of((int8_t)block[16 + 8 * j + r]);
   v128_t bits = wasm_i8x16_const_splat(0x30);
   for (uint32_t g = 0; g < 64; g += 2) {
     v128_t even = wasm_v128_load(block + 144 + 16 * g), odd = wasm_v128_load(block + 160 + 16 * g);
@@ -174,20 +165,20 @@ typedef struct {
   float *out[TOKENS][TILES];
 } Pair;
 
-/* `groups` groups of weights of at most `bits` bits times the activations from `column` on, plus
- * an offset for each token; narrow sums have none. */
-INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t groups, uint32_t bits,
-                 const int32_t offset[TOKENS]) {
+/* `columns` columns of weights from `w` on, plus `offset`, times the activations from `column` on. */
+INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t columns, int32_t offset) {
   Sums sums;
-  for (uint32_t t = 0; t < TOKENS; t++)
-    for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = sum_start(IS_NARROW(bits) ? 0 : offset[t]);
+  for (uint32_t t = 0; t < TOKENS; t++) {
+    Sum start = offset ? offset_of(&pair->row[t], column, columns, offset) : sum_start(0);
+    for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = start;
+  }
   Group x0 = pair->row[0].q + column, x1 = pair->row[1].q + column;
-  KEEP_LOOP for (uint32_t g = 0; g < groups; g++, w += TILES * 4 * TILE, x0 += 4, x1 += 4) {
+  KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4, w += TILES * 4 * TILE, x0 += 4, x1 += 4) {
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);
     for (uint32_t v = 0; v < VECTORS; v++) {
-      sums.v[0][v] = dot(sums.v[0][v], weight[v], x0, bits);
-      sums.v[1][v] = dot(sums.v[1][v], weight[v], x1, bits);
+      sums.v[0][v] = dot(sums.v[0][v], weight[v], x0);
+      sums.v[1][v] = dot(sums.v[1][v], weight[v], x1);
     }
   }
   return sums;
@@ -207,32 +198,24 @@ INLINE void store_block(const Pair *pair, const Block *block) {
       wasm_v128_store(pair->out[t][v / 2] + 4 * (v % 2), block->v[t][v]);
 }
 
-/* Types with a scale for each 32 columns, of weights of at most `bits` bits in `planes` planes;
- * `offset` is added to each weight. */
-INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t bits,
-                         int32_t offset, uint32_t planes, bool first) {
-  const uint32_t groups = most_groups(bits), n_parts = 8 / groups;
-  const int32_t none[TOKENS] = {0, 0};
+/* Types with a scale for each 32 columns; `offset` is added to each weight. Of 8-bit weights in two
+ * planes it is added to the high nibbles. */
+INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, int32_t offset,
+                         uint32_t planes, bool first) {
   Block out = load_block(pair, first);
   for (uint32_t b = 0; b < blocks; b++) {
-    const uint8_t *w = p->w[8 * planes * b][0];
-    int32_t offsets[TOKENS];
-    for (uint32_t t = 0; t < TOKENS; t++) offsets[t] = offset * pair->row[t].sum32[b];
-    Sums high, parts[2];
+    Sums sums[2];
     if (planes == 2) {
-      high = dots(w, pair, 32 * b, 8, bits, none);
-      w = p->w[16 * b + 8][0];
+      KEEP_LOOP for (uint32_t i = 0; i < 2; i++) /* in memory, as below */
+        sums[i] = dots(p->w[16 * b + 8 * i][0], pair, 32 * b, 32, i ? 0 : offset / 16);
+    } else {
+      sums[0] = dots(p->w[8 * b][0], pair, 32 * b, 32, offset);
     }
-    for (uint32_t i = 0; i < n_parts; i++)
-      parts[i] = dots(w + sizeof p->w[0] * groups * i, pair, 32 * b + 4 * groups * i, groups, bits,
-                      i == 0 ? offsets : none);
     for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t d = wasm_v128_load32_splat(pair->row[t].scale + b);
       for (uint32_t v = 0; v < VECTORS; v++) {
-        v128_t sum = shifted(parts[0].v[t][v], 0, bits);
-        if (n_parts == 2) sum = wasm_i32x4_add(sum, shifted(parts[1].v[t][v], 0, bits));
-        if (planes == 2) sum = wasm_i32x4_add(sum, shifted(high.v[t][v], 4, bits));
-        if (IS_NARROW(bits)) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(offsets[t]));
+        v128_t sum = total_of(sums[0].v[t][v]);
+        if (planes == 2) sum = wasm_i32x4_add(wasm_i32x4_shl(sum, 4), total_of(sums[1].v[t][v]));
         v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d);
         out.v[t][v] = wasm_f32x4_add(out.v[t][v], scaled(sum, scale));
       }
@@ -241,43 +224,40 @@ INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint
   store_block(pair, &out);
 }
 
-/* The K types: 256 columns in sub-blocks of `columns`, each with an integer scale and minimum. The
- * sums of all sub-blocks are made first, in memory: the registers belong to the dots. */
-INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t bits,
-                               uint32_t columns, bool has_dmin, bool first) {
-  const uint32_t n_subs = 256 / columns, groups = min_u32(columns / 4, most_groups(bits));
-  const uint32_t n_parts = columns / 4 / groups; /* of a sub-block */
-  const int32_t none[TOKENS] = {0, 0};
-  Sums parts[16];
+/* The K types: 256 columns in sub-blocks of `columns`, each with an integer scale. `offset` is added
+ * to each weight; without one there are minima. The sums of all sub-blocks are made first, in
+ * memory: the registers belong to the dots. */
+INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair, uint32_t columns,
+                               int32_t offset, bool first) {
+  const uint32_t n_subs = 256 / columns;
+  Sums sums[16];
   Block out = load_block(pair, first);
   for (uint32_t b = 0; b < blocks; b++) {
-    KEEP_LOOP for (uint32_t i = 0; i < n_subs * n_parts; i++)
-      parts[i] = dots(p->w[64 * b + groups * i][0], pair, 256 * b + 4 * groups * i, groups, bits, none);
+    KEEP_LOOP for (uint32_t j = 0; j < n_subs; j++)
+      sums[j] = dots(p->w[64 * b + columns / 4 * j][0], pair, 256 * b + columns * j, columns, offset);
     KEEP_LOOP for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t total[VECTORS], minimum[VECTORS];
       for (uint32_t v = 0; v < VECTORS; v++) total[v] = minimum[v] = wasm_i32x4_const_splat(0);
       KEEP_LOOP for (uint32_t j = 0; j < n_subs; j++)
         for (uint32_t v = 0; v < VECTORS; v++) {
           v128_t scale = wasm_v128_load(p->scale[n_subs * b + j] + 4 * v);
-          for (uint32_t i = n_parts * j; i < n_parts * (j + 1); i++)
-            total[v] = wasm_i32x4_add(total[v], weighed(parts[i].v[t][v], scale, bits));
+          total[v] = wasm_i32x4_add(total[v], weighed(sums[j].v[t][v], scale));
         }
-      const int16_t *x = columns == 32 ? pair->row[t].sum32 : pair->row[t].sum16;
-      KEEP_LOOP for (uint32_t j = 0; j < n_subs; j += 2) {
-        v128_t two = wasm_v128_load32_splat(x + n_subs * b + j);
-        for (uint32_t v = 0; v < VECTORS; v++) {
-          v128_t m = wasm_v128_load(p->minimum[(n_subs * b + j) / 2][4 * v]);
-          minimum[v] = wasm_i32x4_add(minimum[v], wasm_i32x4_dot_i16x8(m, two));
+      if (!offset) {
+        KEEP_LOOP for (uint32_t j = 0; j < 4; j++) {
+          v128_t x = wasm_v128_load32_splat(pair->row[t].sum32 + 8 * b + 2 * j);
+          for (uint32_t v = 0; v < VECTORS; v++) {
+            v128_t m = wasm_v128_load(p->minimum[4 * b + j][4 * v]);
+            minimum[v] = wasm_i32x4_add(minimum[v], wasm_i32x4_dot_i16x8(m, x));
+          }
         }
       }
       v128_t d = wasm_v128_load32_splat(pair->row[t].scale + 8 * b);
       for (uint32_t v = 0; v < VECTORS; v++) {
-        v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d), sum;
-        if (has_dmin) {
+        v128_t sum = scaled(total[v], wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d));
+        if (!offset) {
           v128_t dmin = wasm_f32x4_mul(wasm_v128_load(p->dmin[b] + 4 * v), d);
-          sum = wasm_f32x4_sub(scaled(total[v], scale), scaled(minimum[v], dmin));
-        } else {
-          sum = scaled(wasm_i32x4_sub(total[v], minimum[v]), scale);
+          sum = wasm_f32x4_sub(sum, scaled(minimum[v], dmin));
         }
         out.v[t][v] = wasm_f32x4_add(out.v[t][v], sum);
       }
@@ -287,19 +267,19 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
 }
 
 static void times_q4_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_blocks(p, blocks, pair, 4, -8, 1, first);
+  times_blocks(p, blocks, pair, -8, 1, first);
 }
 static void times_q5_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_blocks(p, blocks, pair, 5, -16, 1, first);
+  times_blocks(p, blocks, pair, -16, 1, first);
 }
 static void times_q8_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_blocks(p, blocks, pair, 4, -128, PLANES, first);
+  times_blocks(p, blocks, pair, -128, PLANES, first);
 }
 static void times_q4_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_super_blocks(p, blocks, pair, 4, 32, true, first);
+  times_super_blocks(p, blocks, pair, 32, 0, first);
 }
 static void times_q6_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
-  times_super_blocks(p, blocks, pair, 6, 16, false, first);
+  times_super_blocks(p, blocks, pair, 16, -32, first);
 }
 
 /* Tiles `tile` … `end` of `w` times the first `n` rows of activations; see matmul_tiles. */
@@ -320,9 +300,7 @@ void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, ui
         Pair pair;
         for (uint32_t t = 0; t < TOKENS; t++) { /* so is an odd token */
           uint32_t row = min_u32(token + t, n - 1);
-          Row whole = row_of(x, row);
-          pair.row[t] = (Row){whole.q + column, whole.scale + column / 32, whole.sum16 + column / 16,
-                              whole.sum32 + column / 32};
+          pair.row[t] = row_at(x, row, column);
           for (uint32_t i = 0; i < TILES; i++)
             pair.out[t][i] = out + (uint64_t)row * stride + min_u32(tile + i, end - 1) * TILE;
         }

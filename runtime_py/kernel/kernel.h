@@ -152,6 +152,9 @@ typedef struct {
   float *scale;    /* (batch, cols / 32) */
   int16_t *sum16;  /* (batch, cols / 16): sum of each 16 q */
   int16_t *sum32;  /* (batch, cols / 32) */
+#ifdef MLR_NARROW
+  int16_t *pair16; /* (batch, cols / 16, 2): of each 16 q those at 0, 1, 4, 5 … and 2, 3, 6, 7 … */
+#endif
 } Quantized;
 
 /* Activations in each form that some weight type multiplies. */

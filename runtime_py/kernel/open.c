@@ -134,6 +134,9 @@ static void place_quantized(Quantized *x, uint64_t rows, uint32_t cols) {
   x->scale = place(n / 32 * 4);
   x->sum16 = place(n / 16 * 2);
   x->sum32 = place(n / 32 * 2);
+#ifdef MLR_NARROW
+  x->pair16 = place(n / 16 * 4);
+#endif
 }
 
 /* Rows of up to `width` activations in every form. */

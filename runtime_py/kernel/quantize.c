@@ -47,8 +47,13 @@ INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t 
     wasm_v128_store(out->q + at + 16 * h + 8, b);
 #endif
     v128_t pairs = wasm_i32x4_dot_i16x8(wasm_i16x8_add(a, b), wasm_i16x8_const_splat(1));
-    sums[h] = wasm_i32x4_extract_lane(pairs, 0) + wasm_i32x4_extract_lane(pairs, 1) +
-              wasm_i32x4_extract_lane(pairs, 2) + wasm_i32x4_extract_lane(pairs, 3);
+    int32_t first = wasm_i32x4_extract_lane(pairs, 0) + wasm_i32x4_extract_lane(pairs, 2);
+    int32_t second = wasm_i32x4_extract_lane(pairs, 1) + wasm_i32x4_extract_lane(pairs, 3);
+    sums[h] = first + second;
+#ifdef MLR_NARROW
+    out->pair16[at / 8 + 2 * h] = (int16_t)first;
+    out->pair16[at / 8 + 2 * h + 1] = (int16_t)second;
+#endif
     out->sum16[at / 16 + h] = (int16_t)sums[h];
   }
   out->sum32[at / 32] = (int16_t)(sums[0] + sums[1]);

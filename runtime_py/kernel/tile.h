@@ -67,12 +67,21 @@ typedef struct {
   Group q;
   const float *scale;
   const int16_t *sum16, *sum32;
+#ifdef MLR_NARROW
+  const int16_t *pair16;
+#endif
 } Row;
 
-INLINE Row row_of(const Quantized *x, uint32_t token) {
-  uint64_t at = (uint64_t)token * x->cols;
-  return (Row){x->q + at, x->scale + at / 32, x->sum16 + at / 16, x->sum32 + at / 32};
+INLINE Row row_at(const Quantized *x, uint32_t token, uint32_t column) {
+  uint64_t at = (uint64_t)token * x->cols + column;
+  Row row = {.q = x->q + at, .scale = x->scale + at / 32, .sum16 = x->sum16 + at / 16,
+             .sum32 = x->sum32 + at / 32};
+#ifdef MLR_NARROW
+  row.pair16 = x->pair16 + at / 8;
+#endif
+  return row;
 }
+INLINE Row row_of(const Quantized *x, uint32_t token) { return row_at(x, token, 0); }
 
 /* 32 columns from `column` on, 8 four-bit groups: sum += weights times activations. For five-bit
  * weights `planes` follow, as in Q5_0. */

@@ -27,6 +27,9 @@ static void take_quantized(Quantized *x, uint32_t cols) {
   x->scale = take(n / 32 * 4);
   x->sum16 = take(n / 16 * 2);
   x->sum32 = take(n / 32 * 2);
+#ifdef MLR_NARROW
+  x->pair16 = take(n / 16 * 4);
+#endif
 }
 
 /* A matrix of noise, and activations of noise. */
