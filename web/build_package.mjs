@@ -1,6 +1,6 @@
 /** Builds the npm package `mlr` into `dist/`: JavaScript for every host, types, and the kernel. */
 import { execFile } from "node:child_process";
-import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -79,5 +79,12 @@ await Promise.all([
   cp(join(WEB, "README.md"), join(STAGING, "README.md")),
   promisify(execFile)(tsc, ["-p", join(WEB, "tsconfig.types.json"), "--outDir", join(STAGING, "types")]),
 ]);
+// the extensions that Node's way of resolving asks for
+for (const entry of await readdir(join(STAGING, "types"), { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile()) continue;
+  const path = join(entry.parentPath, entry.name);
+  const text = await readFile(path, "utf8");
+  await writeFile(path, text.replace(/(from "\.{1,2}\/[^"]+)"/g, '$1.js"'));
+}
 await rm(OUTPUT, { recursive: true, force: true });
 await rename(STAGING, OUTPUT);

@@ -45,6 +45,7 @@ class Site:
     cuts: dict[str, list[int]] = field(default_factory=dict)  # path: bytes sent before each cut
     flips: dict[str, list[int]] = field(default_factory=dict)  # path: a wrong byte, once each
     missing: set[str] = field(default_factory=set)
+    stalls: dict[str, float] = field(default_factory=dict)  # path: seconds before any byte
     seen: list[Seen] = field(default_factory=list)
     posted: Queue[bytes] = field(default_factory=Queue)  # what pages have sent here
 
@@ -55,7 +56,7 @@ class Site:
     def reset(self) -> None:
         """Nothing goes wrong any more, and nothing has been asked for."""
         self.isolated = True
-        for faults in (self.texts, self.cuts, self.flips, self.missing, self.seen):
+        for faults in (self.texts, self.cuts, self.flips, self.missing, self.stalls, self.seen):
             faults.clear()
 
     def find(self, path: str) -> bytes | None:
@@ -99,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site, path = self.site, self.path.partition("?")[0]
         site.seen.append(Seen(path, self.headers.get("Range", "")))
+        time.sleep(site.stalls.get(path, 0))
         content = site.find(path)
         if content is None:
             self._head(404, 0, {})

@@ -24,6 +24,7 @@ __all__ = [
     "PROGRAMS",
     "TERMINALS",
     "ask_firefox",
+    "ask_internals",
     "ask_terminal",
     "ask_workerd",
     "node",
@@ -72,6 +73,16 @@ def ask_terminal(host: str, package: Path, job: dict[str, Any], folder: Path) ->
     module = (package / TERMINALS[host] / "testing.js").as_uri()
     program = str(PROGRAMS / "terminal.mjs")
     return _printed([*command(host), program, module, path.as_uri()])
+
+
+def ask_internals(package: Path, tasks: list[dict[str, Any]], folder: Path) -> list[Any]:
+    """What the package's own functions answer; see `internals.mjs`. Node 24 runs them."""
+    path = folder / "tasks.json"
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    module = (package / "node" / "testing.js").as_uri()
+    answers = _printed([node(24), str(PROGRAMS / "internals.mjs"), module, path.as_uri()])
+    assert len(answers) == len(tasks)
+    return list(answers)
 
 
 def ask_firefox(firefox: str, site: Site, page: str, folder: Path) -> Any:

@@ -8,7 +8,7 @@ export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
     return (await this.connection.ask({ type: "detokenize", ids }).answer) as string;
   }
 
-  /** A vector for each text. Rejects with `UnsupportedModelError` when the model has none. */
+  /** A vector for each text, pooled and normalized as the model says. Rejects with `UnsupportedModelError` when the model has none. */
   async embed(texts: string[]): Promise<Float32Array[]> {
     return (await this.connection.ask({ type: "embed", texts }).answer) as Float32Array[];
   }

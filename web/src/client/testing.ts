@@ -2,6 +2,9 @@
 import type { Model } from "./model";
 
 export * from "./index";
+export { buildDescriptor } from "../runner/descriptor";
+export { parseManifest } from "../runner/manifest";
+export { TextTokenizer } from "../runner/tokenizer";
 
 /** The logits after the last of `ids`. */
 export async function logits(model: Model, ids: number[]): Promise<Float32Array> {

@@ -3,25 +3,39 @@ import { check } from "../kernel/feeder";
 import { MlrError } from "../shared/errors";
 import type { Sampling } from "./options";
 
+/** What an engine needs to know of a model. */
+export interface Shape {
+  contextLength: number;
+  vocabularySize: number;
+  /** How wide an embedding is; 0 for a model that gives none. */
+  embeddingSize: number;
+  /** Whether texts are read from the left to the right, and can be gone on with. */
+  causal: boolean;
+}
+
 /** Sequence 0 of a kernel whose weights are in place. */
 export class Engine {
   readonly contextLength: number;
   readonly vocabularySize: number;
+  readonly #shape: Shape;
   readonly #kernel: Kernel;
   readonly #batch: number;
   readonly #tokens: number;
   readonly #wanted: number;
+  readonly #owners: number;
   /** What the KV cache holds. */
   #evaluated: number[] = [];
 
-  constructor(kernel: Kernel, contextLength: number, vocabularySize: number) {
+  constructor(kernel: Kernel, shape: Shape) {
     this.#kernel = kernel;
-    this.contextLength = contextLength;
-    this.vocabularySize = vocabularySize;
+    this.#shape = shape;
+    this.contextLength = shape.contextLength;
+    this.vocabularySize = shape.vocabularySize;
     this.#batch = this.#call("mlr_batch");
     this.#tokens = this.#call("mlr_tokens");
     this.#wanted = this.#call("mlr_wanted");
-    kernel.write(this.#call("mlr_token_sequences"), new Uint8Array(4 * this.#batch));
+    this.#owners = this.#call("mlr_token_sequences");
+    kernel.write(this.#owners, new Uint8Array(4 * this.#batch));
   }
 
   /** How many tokens one call evaluates at most. */
@@ -67,12 +81,53 @@ export class Engine {
 
   /** Append at most `batch` ids; `logits`: compute those after the last. */
   evaluate(ids: number[], logits: boolean): void {
+    if (!this.#shape.causal) {
+      throw new MlrError("UnsupportedModelError", "this model gives embeddings and cannot generate");
+    }
     const wanted = new Uint32Array(ids.length);
     if (logits) wanted[ids.length - 1] = 1;
-    this.#kernel.write(this.#tokens, new Uint8Array(Int32Array.from(ids).buffer));
-    this.#kernel.write(this.#wanted, new Uint8Array(wanted.buffer));
+    this.#write(this.#tokens, Int32Array.from(ids));
+    this.#write(this.#wanted, wanted);
     this.#call("mlr_eval", ids.length);
     for (const id of ids) this.#evaluated.push(id);
+  }
+
+  /** Throws `UnsupportedModelError` for a model that gives no embeddings. */
+  checkEmbeds(): void {
+    if (this.#shape.embeddingSize > 0) return;
+    throw new MlrError("UnsupportedModelError", "this model gives no embeddings");
+  }
+
+  /**
+   * The embeddings of the first texts, as many as one pass takes: an encoder's whole texts beside
+   * each other, or a decoder's single text.
+   */
+  embed(texts: number[][]): Float32Array[] {
+    if (this.#shape.causal) return [this.#embedByDecoder(texts[0] ?? [])];
+    let [count, total] = [0, 0];
+    for (const { length } of texts) {
+      if (count > 0 && total + length > this.#batch) break;
+      count++;
+      total += length;
+    }
+    const part = texts.slice(0, count);
+    this.#write(this.#tokens, Int32Array.from(part.flat()));
+    this.#write(this.#owners, Uint32Array.from(part.flatMap((text, owner) => text.map(() => owner))));
+    this.#call("mlr_eval", total);
+    return part.map((_, row) => this.#embedding(row));
+  }
+
+  #embedByDecoder(text: number[]): Float32Array {
+    for (let start = this.reuse(text); start < text.length; start += this.#batch) {
+      const end = Math.min(start + this.#batch, text.length);
+      this.evaluate(text.slice(start, end), end === text.length);
+    }
+    return this.#embedding(0);
+  }
+
+  #embedding(row: number): Float32Array {
+    const address = this.#call("mlr_embedding", row);
+    return new Float32Array(this.#kernel.read(address, 4 * this.#shape.embeddingSize).buffer);
   }
 
   /** A copy of the last logits. */
@@ -105,6 +160,10 @@ export class Engine {
 
   close(): void {
     this.#kernel.close();
+  }
+
+  #write(address: number, values: Int32Array | Uint32Array): void {
+    this.#kernel.write(address, new Uint8Array(values.buffer));
   }
 
   #call(name: string, ...values: number[]): number {

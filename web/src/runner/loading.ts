@@ -9,7 +9,7 @@ import { MlrError } from "../shared/errors";
 import type { EngineOptions, ModelInfo } from "../shared/protocol";
 import { Bundle } from "./bundle";
 import { buildDescriptor } from "./descriptor";
-import { Engine } from "./engine";
+import { Engine, type Shape } from "./engine";
 import type { Manifest } from "./manifest";
 import { TextTokenizer } from "./tokenizer";
 
@@ -72,7 +72,7 @@ export async function loadModel(
       kernel.load(bundle.specification(), network, threads, loaders, onProgress),
       reading,
     ]);
-    const engine = new Engine(kernel, plan.options.contextLength, manifest.variant.config.n_vocab as number);
+    const engine = new Engine(kernel, shapeOf(manifest, plan));
     return { info: describe(manifest, plan, kernel.detail, stored), engine, tokenizer, chatTemplate };
   } catch (error) {
     kernel?.close();
@@ -156,6 +156,17 @@ async function checkMemory(
     );
   }
   throw new MlrError("CapacityError", `${needs}; no context length makes it fit: use a smaller quantization`);
+}
+
+function shapeOf({ variant: { config } }: Manifest, plan: Plan): Shape {
+  const { pooling = "none" } = config;
+  const width = pooling === "rank" ? 1 : (config.n_embd as number);
+  return {
+    contextLength: plan.options.contextLength,
+    vocabularySize: config.n_vocab as number,
+    embeddingSize: pooling === "none" ? 0 : width,
+    causal: config.causal !== false,
+  };
 }
 
 function mb(bytes: number): string {

@@ -1,4 +1,5 @@
 /** One model, and the generations that run or wait on it: what answers a `Connection`'s requests. */
+import { scope } from "#scope";
 import { MlrError } from "../shared/errors";
 import type { Chat, Prompt, Reply, Request } from "../shared/protocol";
 import { asMlrError } from "./failure";
@@ -63,7 +64,7 @@ export class Runner {
       case "logits":
         return this.#inTurn(() => this.#logits(request.ids));
       case "embed":
-        return Promise.reject(new MlrError("UnsupportedModelError", "embeddings are not there yet"));
+        return this.#inTurn(() => this.#embed(request.texts));
     }
   }
 
@@ -97,6 +98,19 @@ export class Runner {
     return generate(engine, tokenizer, ids, checked, stopped, (token, text) => {
       if (tokens) this.#reply({ type: "token", id, token, text });
     });
+  }
+
+  async #embed(texts: string[]): Promise<Float32Array[]> {
+    const { engine, tokenizer } = this.#loaded();
+    engine.checkEmbeds();
+    const ids = texts.map((text) => tokenizer.encode(text, true));
+    for (const text of ids) engine.checkPrompt(text);
+    const embeddings: Float32Array[] = [];
+    while (embeddings.length < ids.length) {
+      embeddings.push(...engine.embed(ids.slice(embeddings.length)));
+      await scope.turn();
+    }
+    return embeddings;
   }
 
   #prompt(prompt: Prompt | Chat): number[] {

@@ -5,6 +5,13 @@ const ATTEMPTS = 6;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 3000;
 
+interface Attempt {
+  /** Aborted when nothing arrives any more. */
+  stalled: AbortController;
+  /** Aborted then, and by the caller. */
+  signal: AbortSignal;
+}
+
 /** A response that retrying does not change. */
 class Refusal extends Error {}
 
@@ -54,14 +61,15 @@ async function* attempt(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const stalled = new AbortController();
+  const request = { stalled, signal: AbortSignal.any([signal, stalled.signal]) };
   const response = await withTimeout(
     network.fetch(url, {
       headers: start > 0 ? { Range: `bytes=${start}-${end - 1}` } : {},
       // verified bytes are kept in our own store; a second copy would only take space
       cache: "no-store",
-      signal: AbortSignal.any([signal, stalled.signal]),
+      signal: request.signal,
     }),
-    stalled,
+    request,
     network.stallMs,
   );
   if (response.status >= 400 && response.status < 500 && ![408, 425, 429].includes(response.status)) {
@@ -79,7 +87,7 @@ async function* attempt(
   try {
     // read on to the end of the body, so that the connection can serve the next request
     for (;;) {
-      const { done, value } = await withTimeout(reader.read(), stalled, network.stallMs);
+      const { done, value } = await withTimeout(reader.read(), request, network.stallMs);
       if (done || left === 0) return;
       const bytes = value.subarray(Math.min(skip, value.length)).subarray(0, left);
       skip -= Math.min(skip, value.length);
@@ -87,19 +95,28 @@ async function* attempt(
       if (bytes.length > 0) yield bytes;
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    reader.cancel().catch(() => undefined);
   }
 }
 
-async function withTimeout<T>(promise: Promise<T>, controller: AbortController, stallMs: number): Promise<T> {
-  const timer = setTimeout(() => {
-    controller.abort(new Error(`nothing arrived for ${stallMs / 1000} seconds`));
-  }, stallMs);
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-  }
+/**
+ * What a promise of a request gives, unless `stallMs` pass first or the request is given up. Not
+ * every host makes a read of the body fail when its request is aborted, so this does.
+ */
+function withTimeout<T>(promise: Promise<T>, request: Attempt, stallMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      request.stalled.abort(new Error(`nothing arrived for ${stallMs / 1000} seconds`));
+    }, stallMs);
+    const giveUp = () => {
+      reject(request.signal.reason as Error);
+    };
+    request.signal.addEventListener("abort", giveUp, { once: true });
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      request.signal.removeEventListener("abort", giveUp);
+    });
+  });
 }
 
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

@@ -1,0 +1,80 @@
+/** What callers see when something goes wrong: `faults.mjs PACKAGE SCENARIO BUNDLE`; prints JSON. */
+import { argv } from "node:process";
+
+const [, , location, scenario, bundle] = argv;
+const { load } = await import(location);
+const PROMPT = "The theory of the thing";
+const OPTIONS = { threads: 2, contextLength: 4096 };
+
+/** How a promise ends: its error's name and code, and how long it took. */
+async function outcome(promise) {
+  const start = performance.now();
+  try {
+    const value = await promise;
+    return { tokenIds: value?.tokenIds };
+  } catch (error) {
+    return { name: error.name, code: error.code, message: error.message, ms: performance.now() - start };
+  }
+}
+
+async function withModel(use) {
+  const model = await load(bundle, OPTIONS);
+  try {
+    return await use(model);
+  } finally {
+    await model.close();
+  }
+}
+
+const generate = (model, options) => model.generate(PROMPT, { maxTokens: 20, ...options });
+
+const scenarios = {
+  load: async () => {
+    const loading = load(bundle, { ...OPTIONS, timeout: 400 });
+    return [await outcome(loading.then((model) => model.close()))];
+  },
+  aborted_load: async () => [await outcome(load(bundle, { ...OPTIONS, signal: AbortSignal.timeout(300) }))],
+  options: async () => [
+    await outcome(load(bundle, { ...OPTIONS, memoryLimit: 2 ** 20 })),
+    await outcome(load(bundle, { ...OPTIONS, threads: 0 })),
+    await outcome(load(bundle, { ...OPTIONS, contextLength: 2 ** 20 })),
+    await outcome(load("ftp://127.0.0.1/", OPTIONS)),
+    ...(await withModel(async (model) => [
+      await outcome(generate(model, { temperature: -1 })),
+      await outcome(generate(model, { tempreature: 1 })),
+      await outcome(model.generate([])),
+      await outcome(model.generate([1, 99999])),
+      await outcome(model.generate(new Array(5000).fill(5))),
+      await outcome(model.generate({ messages: [] })),
+      await outcome(model.embed(["a"])),
+    ])),
+  ],
+  cancelled: () =>
+    withModel(async (model) => {
+      const whole = await outcome(generate(model));
+      const endless = { maxTokens: 1e6, signal: AbortSignal.timeout(30) };
+      const running = outcome(model.generate([5, 6, 7], endless));
+      const waiting = outcome(generate(model, { signal: AbortSignal.timeout(10) }));
+      const queued = outcome(generate(model));
+      const answers = [whole, await running, await waiting, await queued];
+      for await (const token of model.stream(PROMPT, { maxTokens: 1e6 })) {
+        if (token.id >= 0) break;
+      }
+      return [...answers, await outcome(generate(model))];
+    }),
+  lost: async () => {
+    const model = await load(bundle, OPTIONS);
+    const answers = [await outcome(generate(model)), await outcome(generate(model))];
+    await model.close();
+    return answers;
+  },
+  closed: async () => {
+    const model = await load(bundle, OPTIONS);
+    const running = outcome(model.generate([5], { maxTokens: 1e6 }));
+    await model.close();
+    await model.close();
+    return [await running, await outcome(generate(model)), await outcome(model.tokenize("a"))];
+  },
+};
+
+console.log(JSON.stringify(await scenarios[scenario]()));

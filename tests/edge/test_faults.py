@@ -1,0 +1,192 @@
+"""Whatever goes wrong ends in an error with a name and a code, and what can go on goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.site import Site, serve_site
+from tests.edge.hosts import PROGRAMS, command
+from tests.support.bundles import package as package_bundle
+
+Ask = Callable[..., list[dict[str, Any]]]
+HOSTS = {"node 24": "node", "deno": "deno"}
+
+# Kernel threads that fail: at the start, and in the middle of a pass.
+DEAD_THREAD = 'throw new Error("out of order");'
+ABORTING_THREAD = {
+    "node": """
+import { parentPort } from "node:worker_threads";
+parentPort.on("message", ({ module, memory }) => {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  parentPort.postMessage({ type: "ready" });
+  setTimeout(exports.mlr_abort, 50);
+});
+""",
+    "deno": """
+self.onmessage = ({ data: { module, memory } }) => {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  self.postMessage({ type: "ready" });
+  setTimeout(exports.mlr_abort, 50);
+};
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model in several shards."""
+    folder = tmp_path_factory.mktemp("tiny")
+    model: dict[str, Any] = {"n_layers": 4, "n_ff": 1024, "context_length": 8192}
+    return package_bundle(folder, shard_size=9 * 65536, **model)
+
+
+@pytest.fixture(scope="module")
+def _site(bundle: Path) -> Iterator[Site]:
+    with serve_site({"/bundle/": bundle}) as site:
+        yield site
+
+
+@pytest.fixture
+def site(_site: Site) -> Iterator[Site]:
+    """The bundle at `/bundle/`; nothing goes wrong until told to."""
+    yield _site
+    _site.reset()
+
+
+@pytest.fixture(scope="module")
+def shards(bundle: Path) -> list[str]:
+    """The paths of the shards on the site."""
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    return [f"/bundle/{shard['file']}" for shard in manifest["variants"][0]["shards"]]
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest, hosts: Path) -> str:
+    """A host of the terminal."""
+    return str(request.param)
+
+
+@pytest.fixture
+def ask(host: str, package: Path, bundle: Path) -> Ask:
+    """Runs a scenario of `faults.mjs`."""
+
+    def ask(scenario: str, location: str = bundle.as_uri(), path: Path = package) -> Any:
+        module = (path / HOSTS[host] / "mlr.js").as_uri()
+        run = subprocess.run(
+            [*command(host), str(PROGRAMS / "faults.mjs"), module, scenario, location],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    return ask
+
+
+def changed(package: Path, folder: Path, file: str, text: str) -> Path:
+    """A copy of the package with another script."""
+    copy = folder / "package"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("types"))
+    (copy / file).write_text(text, encoding="utf-8")
+    return copy
+
+
+def codes(answers: list[dict[str, Any]]) -> list[str]:
+    """The codes of errors."""
+    return [answer.get("code") or answer.get("name") or "" for answer in answers]
+
+
+def test_a_missing_bundle(ask: Ask, site: Site) -> None:
+    (answer,) = ask("load", f"{site.url}/nothing/")
+    assert (answer["name"], answer["code"]) == ("FetchError", "fetch")
+    assert "404" in answer["message"]
+
+
+def test_a_shard_that_is_damaged(ask: Ask, site: Site, shards: list[str]) -> None:
+    site.flips[shards[1]] = [5, 5]
+    (answer,) = ask("load", f"{site.url}/bundle/")
+    assert (answer["name"], answer["code"]) == ("IntegrityError", "integrity")
+
+
+def test_a_byte_that_was_wrong_once(ask: Ask, site: Site, shards: list[str]) -> None:
+    site.flips[shards[1]] = [5]
+    site.cuts[shards[2]] = [1000]
+    assert codes(ask("load", f"{site.url}/bundle/")) == [""]
+
+
+def test_a_server_that_stalls(ask: Ask, site: Site, shards: list[str]) -> None:
+    site.stalls[shards[0]] = 2
+    (answer,) = ask("load", f"{site.url}/bundle/")
+    assert answer["code"] == "fetch"
+    assert "nothing arrived for 0.4 seconds" in answer["message"]
+    site.stalls = {"/bundle/manifest.json": 2}
+    (answer,) = ask("load", f"{site.url}/bundle/")
+    assert answer["code"] == "fetch"
+    assert answer["ms"] < 2000
+
+
+def test_a_load_that_is_given_up(ask: Ask, site: Site, shards: list[str]) -> None:
+    site.stalls[shards[0]] = 3
+    (answer,) = ask("aborted_load", f"{site.url}/bundle/")
+    assert answer["name"] == "TimeoutError"  # the signal's own reason
+    assert answer["ms"] < 2000
+
+
+def test_what_is_asked_for_wrongly(ask: Ask) -> None:
+    answers = ask("options")
+    assert codes(answers) == [
+        *("capacity", "request", "request", "request"),
+        *("request", "request", "request", "request", "context-length", "request"),
+        "unsupported-model",
+    ]
+    assert "contextLength: " in answers[0]["message"] or "quantization" in answers[0]["message"]
+    assert "tempreature" in answers[5]["message"]
+
+
+def test_a_generation_that_is_given_up(ask: Ask) -> None:
+    whole, running, waiting, queued, after = ask("cancelled")
+    assert len(whole["tokenIds"]) == 20
+    assert running["name"] == waiting["name"] == "TimeoutError"
+    assert running["ms"] < 1000
+    assert queued == after == whole
+
+
+def test_a_model_that_is_closed(ask: Ask) -> None:
+    assert codes(ask("closed")) == ["engine"] * 3
+
+
+def test_a_thread_that_does_not_start(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", DEAD_THREAD)
+    (answer,) = ask("load", path=path)
+    assert answer["code"] == "engine"
+    assert "out of order" in answer["message"]
+
+
+def test_a_thread_that_fails(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    script = ABORTING_THREAD[HOSTS[host]]
+    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", script)
+    first, second = ask("lost", path=path)
+    assert first["code"] == second["code"] == "engine"
+    assert "a kernel thread failed; load the model again" in first["message"]
+
+
+def test_a_worker_that_dies(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    script = (package / HOSTS[host] / "worker.js").read_text(encoding="utf-8")
+    needle = 'case "generate":'
+    assert needle in script
+    dying = (
+        f'{needle} setTimeout(() => {{ throw new Error("died"); }}); return new Promise(() => 0);'
+    )
+    path = changed(package, tmp_path, f"{HOSTS[host]}/worker.js", script.replace(needle, dying))
+    first, second = ask("lost", path=path)
+    assert first["code"] == second["code"] == "engine"
+    assert "died" in first["message"]
