@@ -17,8 +17,9 @@ from mlr.formats.gguf import read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import BytesSource
 from tests.fuzz.mutate import INTERESTING, mutate
+from tests.support.architectures import CASES
 from tests.support.kernels import open_kernel
-from tests.support.tiny_models import tiny_gguf
+from tests.support.tiny_models import QUANTIZATIONS, tiny_gguf
 
 __all__ = ["call_fuzzer", "descriptor_fuzzer", "weight_fuzzer"]
 
@@ -145,19 +146,18 @@ def weight_fuzzer(folder: Path) -> Callable[[random.Random], None]:
     Its numbers mean nothing, but evaluating and sampling end in tokens of the vocabulary or in
     one of mlr's errors.
     """
-    files = []
-    for architecture, quantization in (("gemma3", "MIXED"), ("llama", "F16"), ("qwen3", "Q4_K")):
-        path = tiny_gguf(
-            folder / f"{architecture}-{quantization}.gguf",
-            architecture=architecture,
-            quantization=quantization,
-        )
-        data = path.read_bytes()
-        files.append((data, read_gguf(BytesSource(data, "whole")).data_offset))
+    paths = [
+        tiny_gguf(folder / f"{kind}.gguf", architecture="llama", quantization=kind)
+        for kind in QUANTIZATIONS
+    ]
+    cases = [
+        case for case in CASES.values() if case.config.causal and case.config.pooling == "none"
+    ]
+    paths += [case.build(folder, kind) for case in cases for kind in ("F16", "Q8_0")]
 
     def fuzz(random: random.Random) -> None:
-        data, start = random.choice(files)
-        damaged = bytearray(data)
+        damaged = bytearray(random.choice(paths).read_bytes())
+        start = read_gguf(BytesSource(bytes(damaged), "whole")).data_offset
         for _ in range(random.choice((1, 20, 400))):
             at = random.randrange(start, len(damaged) - 64)
             damaged[at : at + 64] = random.choice(
