@@ -24,6 +24,7 @@ __all__ = ["Chooser", "Chosen", "Generation", "OnFull", "Scheduler"]
 T = TypeVar("T")
 
 PREFILL_BESIDE_DECODING = 16  # prompt tokens in a pass that others wait for a token of
+PASSES_WITHOUT_GUESSES = 8  # after a guess that was wrong from its first token on
 MIN_SHARED = 16  # tokens from which on a prefix is worth more than keeping another slot's tokens
 KEPT_AT_THE_START = 4  # tokens that context shifting leaves: attention rests on the first ones
 
@@ -73,7 +74,7 @@ class Generation:
     _pending: list[int] = field(default_factory=list)  # to be evaluated
     _count: int = 0  # tokens chosen
     _finished: bool = False  # no more are to be chosen
-    _guesses: int = 2  # tokens to guess next time
+    _guesses: int = 2  # tokens to guess next time; below 1: so many passes without, and one more
     _ready: deque[Chosen | BaseException] = field(default_factory=deque)
     _waiter: asyncio.Future[None] | None = None
 
@@ -304,10 +305,15 @@ class Scheduler:
 
     def _guess(self, generation: Generation, slot: _Slot, most: int) -> list[int]:
         """Tokens that may come next, to be evaluated with the one that is certain."""
+        if generation.draft is None:
+            return []
+        if generation._guesses < 1:
+            generation._guesses += 1
+            return []
         room = self._engine.context_length - len(slot.tokens) - 1
         left = generation.max_tokens - generation._count - 1
         count = min(generation._guesses, most, room, left)
-        if generation.draft is None or count < 1:
+        if count < 1:
             return []
         return generation.draft([*slot.tokens, *generation._pending], count)[:count]
 
@@ -351,7 +357,7 @@ class Scheduler:
         if right < guesses:
             del slot.tokens[len(slot.tokens) - (guesses - right) :]
             self._engine.truncate(len(slot.tokens), slot.sequence)
-            generation._guesses = right + 1
+            generation._guesses = right + 1 if right else -PASSES_WITHOUT_GUESSES
         elif guesses:
             generation._guesses = min(2 * guesses, self._engine.outputs)
 

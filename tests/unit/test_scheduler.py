@@ -275,7 +275,7 @@ def test_repetition_takes_fewer_passes(tiny_bundle: Path) -> None:
                 *(model.generate([1, 2], max_tokens=300, speculate="lookup") for _ in "ab")
             )
             assert [c.token_ids for c in both] == [plain.token_ids] * 2
-            assert len(passes) < 0.6 * len(plain.token_ids), len(plain.token_ids)
+            assert len(passes) < 0.7 * len(plain.token_ids), len(plain.token_ids)
 
     asyncio.run(run())
 
