@@ -92,6 +92,24 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
+def package() -> Path:
+    """The built npm package."""
+    path = ROOT / "web" / "dist"
+    if not (path / "package.json").is_file():
+        _missing("the npm package is not built: run `make package`")
+    return path
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Path:
+    """The programs that the npm package is run in."""
+    path = ROOT / "tests" / "edge" / "node_modules"
+    if not (path / ".installed").is_file():
+        _missing("the hosts of the npm package are not there: run `make hosts`")
+    return path
+
+
+@pytest.fixture(scope="session")
 def firefox() -> str:
     """The path of a Firefox that can be driven over WebDriver BiDi."""
     path = find_firefox()

@@ -1,7 +1,8 @@
 """Every example in the documentation is run, and prints what is written under it.
 
 `python` blocks are programs, `console` blocks are commands with their output, `html` blocks are
-pages and `js` blocks the scripts of pages. They run in a folder that has the demo model as
+pages, `js` blocks the scripts of pages, and `mjs` blocks modules for Node.js, or edge workers if
+they export anything. They run in a folder that has the demo model as
 `model.gguf` and its bundle as `bundles/gemma-3-270m`. In an output, `…` stands for anything.
 """
 
@@ -13,14 +14,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from _pytest.mark import ParameterSet
 
+from mlr.server.media_types import media_type
+from tests.browser.site import serve_site
 from tests.docs.blocks import ROOT, Block, blocks_of, commands_of, documents
+from tests.edge.hosts import terminal, workerd
 
 BLOCKS = [block for path in documents() for block in blocks_of(path)]
-RUN = {"python", "console", "html", "js"}
+RUN = {"python", "console", "html", "js", "mjs"}
 NOT_RUN = {"", "text"}  # pictures and outputs
 SERVE = "mlr serve bundles/gemma-3-270m"
 ADDRESS = "127.0.0.1:8000"  # in the documentation; the tests take a free port
@@ -144,8 +150,56 @@ def test_console(
             check_output(shown, run.stdout)
 
 
+def packaged(package: Path, url: str) -> dict[str, Any]:
+    """A response with a file of the npm package."""
+    path = package / url.partition("/node_modules/mlr/")[2]
+    headers = {
+        "Content-Type": media_type(path.name),
+        "Cross-Origin-Embedder-Policy": "require-corp",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    return {"body": path.read_bytes(), "headers": headers}
+
+
+@pytest.mark.parametrize("block", blocks_in("mjs"))
+def test_module(block: Block, folder: Path, tmp_path: Path, package: Path, hosts: Path) -> None:
+    if "export default" in block.code:
+        check_worker(block, folder / "bundles", package, tmp_path)
+        return
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "mlr").symlink_to(package)
+    (tmp_path / "bundles").symlink_to(folder / "bundles")
+    program = tmp_path / "example.mjs"
+    program.write_text(block.code, encoding="utf-8")
+    run = subprocess.run(
+        [*terminal("node 24"), str(program)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    if block.output is not None:
+        check_output(block.output, run.stdout)
+
+
+def check_worker(block: Block, bundles: Path, package: Path, tmp_path: Path) -> None:
+    """Run an edge worker that answers prompts, with the bundles as its assets."""
+    worker = tmp_path / "worker.mjs"
+    worker.write_text(block.code, encoding="utf-8")
+    modules = {
+        "worker.mjs": worker,
+        "mlr": package / "workerd" / "mlr.js",
+        "mlr/kernel-relaxed.wasm": package / "kernel-relaxed.wasm",
+    }
+    with serve_site({"/": bundles}) as site, workerd(modules, site.url) as url:
+        request = Request(url, b"The three primary colours are")
+        with urlopen(request, timeout=240) as response:
+            assert response.read().decode() == " red, blue and yellow."
+
+
 @pytest.mark.parametrize("block", [*blocks_in("html"), *blocks_in("js")])
-def test_page(block: Block, address: str, chromium: str) -> None:
+def test_page(block: Block, address: str, chromium: str, package: Path) -> None:
     """The page is put at an address of the server's own, with the headers that it gives."""
     from playwright.sync_api import expect, sync_playwright
 
@@ -162,6 +216,10 @@ def test_page(block: Block, address: str, chromium: str) -> None:
         page = browser.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.route("**/example.html", lambda route: route.fulfill(body=body, headers=headers))
+        page.route(
+            "**/node_modules/mlr/**",
+            lambda route: route.fulfill(**packaged(package, route.request.url)),
+        )
         page.goto(f"http://{address}/example.html")
         if block.language == "js":
             expect(page).to_have_title("done", timeout=120_000)

@@ -20,7 +20,6 @@ from tests.browser.site import Site
 from tests.conftest import ROOT
 
 __all__ = [
-    "MODULES",
     "PROGRAMS",
     "TERMINALS",
     "ask_firefox",
@@ -28,6 +27,7 @@ __all__ = [
     "ask_terminal",
     "ask_workerd",
     "node",
+    "terminal",
     "workerd",
 ]
 
@@ -59,7 +59,7 @@ def _one(pattern: str) -> str:
     return str(path)
 
 
-def command(host: str) -> list[str]:
+def terminal(host: str) -> list[str]:
     """How a host of the terminal runs a module."""
     if host == "deno":
         return [_one("@deno/*/deno"), "run", "-A", "--no-lock", "--node-modules-dir=none"]
@@ -72,7 +72,7 @@ def ask_terminal(host: str, package: Path, job: dict[str, Any], folder: Path) ->
     path.write_text(json.dumps(job), encoding="utf-8")
     module = (package / TERMINALS[host] / "testing.js").as_uri()
     program = str(PROGRAMS / "terminal.mjs")
-    return _printed([*command(host), program, module, path.as_uri()])
+    return _printed([*terminal(host), program, module, path.as_uri()])
 
 
 def ask_internals(package: Path, tasks: list[dict[str, Any]], folder: Path) -> list[Any]:
@@ -110,8 +110,11 @@ def _printed(arguments: list[str]) -> Any:
 
 
 @contextmanager
-def workerd(modules: dict[str, Path]) -> Iterator[str]:
-    """The URL of a workerd that runs the given modules; `worker.mjs` is the worker."""
+def workerd(modules: dict[str, Path], assets: str = "") -> Iterator[str]:
+    """The URL of a workerd that runs the given modules; `worker.mjs` is the worker.
+
+    `assets` is the URL of a server that it has as `env.ASSETS`, whatever host it asks for.
+    """
     kinds = {".wasm": "wasm", ".js": "esModule", ".mjs": "esModule"}
     with TemporaryDirectory() as folder:
         lines = []
@@ -120,7 +123,9 @@ def workerd(modules: dict[str, Path]) -> Iterator[str]:
             lines.append(f'(name = "{name}", {kinds[path.suffix]} = embed "{number}{path.suffix}")')
         config = (PROGRAMS / "workerd.capnp").read_text(encoding="utf-8")
         file = Path(folder) / "config.capnp"
-        file.write_text(config.replace("MODULES", ", ".join(lines)), encoding="utf-8")
+        config = config.replace("MODULES", ", ".join(lines))
+        config = config.replace("ASSETS_ADDRESS", assets.removeprefix("http://") or "127.0.0.1:1")
+        file.write_text(config, encoding="utf-8")
         # workerd says on a pipe which port it took; 1 is its standard output
         program = [_one("@cloudflare/workerd-*/bin/workerd"), "serve", str(file), "--control-fd=1"]
         process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.browser.site import Site, serve_site
-from tests.edge.hosts import PROGRAMS, command
+from tests.edge.hosts import PROGRAMS, terminal
 from tests.support.bundles import package as package_bundle
 
 Ask = Callable[..., list[dict[str, Any]]]
@@ -80,7 +80,7 @@ def ask(host: str, package: Path, bundle: Path) -> Ask:
     def ask(scenario: str, location: str = bundle.as_uri(), path: Path = package) -> Any:
         module = (path / HOSTS[host] / "mlr.js").as_uri()
         run = subprocess.run(
-            [*command(host), str(PROGRAMS / "faults.mjs"), module, scenario, location],
+            [*terminal(host), str(PROGRAMS / "faults.mjs"), module, scenario, location],
             capture_output=True,
             text=True,
             timeout=90,

@@ -1,0 +1,73 @@
+"""What is in the npm package: sizes, types, and nothing that needs a compiler at run time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.edge.hosts import node
+
+KB = 1000
+COLD_START_BUDGET = 600 * KB  # compressed: all that a page fetches besides the bundle
+SCRIPTS = ("mlr.js", "worker.js", "thread.js", "loader.js")
+
+PROGRAM = """
+import { load, MlrError, type Completion, type Model, type Token } from "mlr";
+
+const model: Model = await load("bundle", { threads: 1, signal: AbortSignal.timeout(1) });
+const done: Completion = await model.generate({ messages: [{ role: "user", content: "Hi" }] });
+for await (const token of model.stream([1, 2], { stop: ["."], seed: 1 })) take(token);
+const vectors: Float32Array[] = await model.embed(["a"]);
+const code: string = new MlrError("FetchError", done.text + vectors.length).code;
+
+function take(token: Token): string {
+  return token.text + code;
+}
+"""
+
+
+@pytest.mark.parametrize("build", ["relaxed", "simd"])
+def test_cold_start(build: str, package: Path) -> None:
+    files = [*(package / "browser" / name for name in SCRIPTS), package / f"kernel-{build}.wasm"]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in files) < COLD_START_BUDGET
+
+
+def test_no_code_is_made_from_text(package: Path) -> None:
+    """Edge workers and strict pages refuse `eval` and `new Function`."""
+    for name in ("browser/worker.js", "workerd/mlr.js"):
+        script = (package / name).read_text(encoding="utf-8")
+        assert "eval(" not in script
+        assert "new Function(" not in script
+
+
+@pytest.mark.parametrize("resolution", ["bundler", "nodenext"])
+def test_types(resolution: str, package: Path, hosts: Path, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "mlr").symlink_to(package)
+    (tmp_path / "program.mts").write_text(PROGRAM, encoding="utf-8")
+    module = "esnext" if resolution == "bundler" else "nodenext"
+    options = {
+        "compilerOptions": {
+            "strict": True,
+            "noEmit": True,
+            "skipLibCheck": True,
+            "exactOptionalPropertyTypes": True,
+            "target": "es2022",
+            "lib": ["es2023", "dom", "dom.asynciterable"],
+            "types": [],
+            "module": module,
+            "moduleResolution": resolution,
+        },
+        "files": ["program.mts"],
+    }
+    (tmp_path / "tsconfig.json").write_text(json.dumps(options), encoding="utf-8")
+    tsc = ROOT / "web" / "node_modules" / "typescript" / "bin" / "tsc"
+    run = subprocess.run(
+        [node(24), str(tsc), "-p", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout
