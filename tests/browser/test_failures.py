@@ -65,7 +65,7 @@ def test_memory_that_the_browser_refuses(opened: Tab, site: Site, built_page: Pa
     site.texts["/engine.js"] = SCARCE + engine
     failed = opened.run("await mlr.load('/bundles/tiny/', {threads: 1})")
     assert failed["error"] == "CapacityError"
-    assert "close other tabs" in failed["message"]
+    assert "smaller contextLength" in failed["message"]
     assert site.asked("/shards/") == [], "the memory comes before the download"
 
 
