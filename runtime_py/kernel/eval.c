@@ -6,6 +6,8 @@ EXPORT(mlr_outputs) uint32_t mlr_outputs(void) { return state.max_outputs; }
 EXPORT(mlr_tokens) double mlr_tokens(void) { return address_of(state.tokens); }
 EXPORT(mlr_token_sequences) double mlr_token_sequences(void) { return address_of(state.token_sequences); }
 EXPORT(mlr_wanted) double mlr_wanted(void) { return address_of(state.wanted); }
+/* Which row of `token_types` an encoder adds to each token: 0 unless the host writes something else. */
+EXPORT(mlr_token_types) double mlr_token_types(void) { return address_of(state.token_types); }
 
 /* The logits, float[n_vocab], of the `row`-th wanted token of the last pass. */
 EXPORT(mlr_logits) double mlr_logits(uint32_t row) {
@@ -15,17 +17,19 @@ EXPORT(mlr_logits) double mlr_logits(uint32_t row) {
 
 /* The tokens of whole texts, one text after the other, numbered from 0 on. */
 static int32_t take_texts(uint32_t n) {
+  uint32_t n_types = weights.config.token_types;
   state.n_texts = 0;
   for (uint32_t i = 0; i < n; i++) {
-    uint32_t text = state.token_sequences[i];
+    uint32_t text = state.token_sequences[i], type = n_types > 1 ? state.token_types[i] : 0;
     if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
+    if (type && type >= n_types) return ERROR_ARGUMENT;
     if (text == state.n_texts)
       state.texts[state.n_texts++] = (Run){i, 0};
     else if (text + 1 != state.n_texts)
       return ERROR_ARGUMENT;
     uint32_t position = state.texts[text].count++;
     if (position >= state.n_ctx) return ERROR_CONTEXT;
-    state.pass[i] = (BatchToken){state.tokens[i], text, position};
+    state.pass[i] = (BatchToken){state.tokens[i], text, position, type};
   }
   state.n_outputs = 0;
   state.n_embeddings = state.n_texts;
@@ -43,7 +47,7 @@ static int32_t take_tokens(uint32_t n, uint32_t *next) {
     if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
     if (state.sequences[sequence].restored) return ERROR_STATE;
     if (next[sequence] >= state.n_ctx) return ERROR_CONTEXT;
-    state.pass[i] = (BatchToken){state.tokens[i], sequence, next[sequence]++};
+    state.pass[i] = (BatchToken){state.tokens[i], sequence, next[sequence]++, 0};
     if (!state.wanted[i]) continue;
     if (n_outputs == state.max_outputs) return ERROR_ARGUMENT;
     state.outputs[n_outputs++] = i;

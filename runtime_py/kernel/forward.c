@@ -182,7 +182,7 @@ static void embed(uint32_t token) {
   dequantize_row(&shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
   scale_row(x, (float)c->embedding_scale, c->n_embd);
   if (c->token_types) {
-    dequantize_row(&shared[TOKEN_TYPES], 0, other);
+    dequantize_row(&shared[TOKEN_TYPES], state.pass[token].type, other);
     add_into(x, other, c->n_embd);
   }
   if (c->positions == POSITIONS_LEARNED) {

@@ -198,6 +198,7 @@ typedef struct {
 typedef struct {
   int32_t id;
   uint32_t sequence, position;
+  uint32_t type; /* row of token_types */
 } BatchToken;
 
 /* Tokens of a pass that belong to one sequence and come one after the other. */
@@ -216,7 +217,7 @@ typedef struct {
   LayerCache cache[MAX_LAYERS];
   /* what the host asks for: (batch) each */
   int32_t *tokens;
-  uint32_t *token_sequences, *wanted;
+  uint32_t *token_sequences, *wanted, *token_types;
   /* the pass under way */
   BatchToken *pass;   /* (batch) */
   uint32_t n_tokens;

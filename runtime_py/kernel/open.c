@@ -159,6 +159,7 @@ static void place_scratch(void) {
   state.tokens = place(4ull * state.batch);
   state.token_sequences = place(4ull * state.batch);
   state.wanted = place(4ull * state.batch);
+  state.token_types = place(4ull * state.batch);
   state.pass = place(sizeof(BatchToken) * (uint64_t)state.batch);
   state.outputs = place(4ull * state.max_outputs);
   state.x = place_rows(c->n_embd);

@@ -224,8 +224,13 @@ class Engine(Protocol):
         """
         ...
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+    def embed(
+        self, texts: Sequence[Sequence[int]], *, seconds: Sequence[int] | None = None
+    ) -> list[memoryview[float]]:
         """The embedding of each text, given as token ids: float32, shape (width,).
+
+        A model that ranks gives a score instead, shape (1,), for two texts in one row of ids:
+        the second one begins at the index that `seconds` has for the row.
 
         Raises `RequestError` for a model that gives no embeddings or a text that is too long.
         """

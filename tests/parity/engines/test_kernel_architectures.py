@@ -8,6 +8,7 @@ the precision of float32 sums.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def test_threads_builds_and_cuts(case: ArchitectureCase, weight_type: str, folde
 
 
 TEXTS = [TOKENS[:1], TOKENS[:50], TOKENS[3:20], TOKENS, TOKENS[10:75], TOKENS[:2]]
+SECONDS = [0, 20, 17, 1, 60, 1]  # where in each a second text begins
 
 
 @pytest.mark.parametrize("weight_type", ["F32", "Q8_0"])
@@ -114,11 +116,32 @@ def test_embeddings(case: ArchitectureCase, weight_type: str, folder: Path) -> N
         for rounding in (False, True)
     )
     with open_kernel(path, context_length=len(TOKENS)) as engine:
-        ours = [np.array(embedding) for embedding in engine.embed(TEXTS)]
-    assert [len(row) for row in ours] == [len(exact.embedding(text)) for text in TEXTS]
-    far = max(np.abs(a - exact.embedding(t)).max() for a, t in zip(ours, TEXTS, strict=True))
-    explained = max(np.abs(rounded.embedding(t) - exact.embedding(t)).max() for t in TEXTS)
+        ours = [np.array(embedding) for embedding in engine.embed(TEXTS, seconds=SECONDS)]
+    pairs = list(zip(TEXTS, SECONDS, strict=True))
+    truth = [exact.embedding(text, second) for text, second in pairs]
+    assert [len(row) for row in ours] == [len(row) for row in truth]
+    far = max(np.abs(a - b).max() for a, b in zip(ours, truth, strict=True))
+    explained = max(
+        np.abs(rounded.embedding(text, second) - row).max()
+        for (text, second), row in zip(pairs, truth, strict=True)
+    )
     assert far < 2 * explained
+
+
+def test_types_of_tokens(folder: Path) -> None:
+    """A token's type counts and is held to its range; hosts that set none have zeros."""
+    case = next(case for case in POOLED if case.config.token_types == 2)
+    text = TOKENS[:12]
+    with open_kernel(case.build(folder, "F32"), context_length=64) as engine:
+        plain = bytes(engine.embed([text])[0])
+        found = [bytes(engine.embed([text], seconds=[place])[0]) for place in range(13)]
+        assert len(set(found)) == 13
+        assert found[12] == plain == bytes(engine.embed([text])[0])
+        kernel = engine._instance
+        assert kernel is not None
+        kernel.write(int(kernel.call("mlr_token_types")) + 4 * 5, struct.pack("<I", 2))
+        assert kernel.call("mlr_eval", 12) == -10
+        assert bytes(engine.embed([text])[0]) == plain
 
 
 @pytest.mark.parametrize("weight_type", ["F32", "Q4_0"])

@@ -33,6 +33,7 @@ class KernelEngine:
         self._tokens_address = self._call("mlr_tokens")
         self._sequences_address = self._call("mlr_token_sequences")
         self._wanted_address = self._call("mlr_wanted")
+        self._types_address = self._call("mlr_token_types")
         self._staging = self._call("mlr_staging")
         self._staging_size = self._call("mlr_staging_size")
         self._batch = self._call("mlr_batch")
@@ -150,12 +151,15 @@ class KernelEngine:
         for step in steps:
             self._positions[step.sequence] += len(step.tokens)
 
-    def _run(self, ids: list[int], owners: list[int], wanted: list[int]) -> None:
+    def _run(
+        self, ids: list[int], owners: list[int], wanted: list[int], types: Sequence[int] = ()
+    ) -> None:
         instance = self._loaded("mlr_eval")
         for address, words, kind in (
             (self._tokens_address, ids, "i"),
             (self._sequences_address, owners, "I"),
             (self._wanted_address, wanted, "I"),
+            (self._types_address, types, "I"),
         ):
             instance.write(address, struct.pack(f"<{len(words)}{kind}", *words))
         self._call("mlr_eval", len(ids))
@@ -253,7 +257,9 @@ class KernelEngine:
             self.truncate(0, sequence)
             raise RequestError(f"a saved sequence is not whole: {len(data)} bytes of it came")
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+    def embed(
+        self, texts: Sequence[Sequence[int]], *, seconds: Sequence[int] | None = None
+    ) -> list[memoryview[float]]:
         """The embedding of each text: float32, shape (width,), or (1,) of a model that ranks.
 
         An encoder takes as many texts in a pass as fit. A decoder reads one after the other, as
@@ -278,7 +284,12 @@ class KernelEngine:
             part = texts[start:end]
             ids = [token for text in part for token in text]
             owners = [number for number, text in enumerate(part) for _ in text]
-            self._run(ids, owners, [])
+            types: list[int] = []
+            if self._config.token_types > 1:
+                for row, text in enumerate(part, start):
+                    first = len(text) if seconds is None else seconds[row]
+                    types += [0] * first + [1] * (len(text) - first)
+            self._run(ids, owners, [], types)
             embeddings += [self._embedding(row) for row in range(len(part))]
             start = end
         return embeddings

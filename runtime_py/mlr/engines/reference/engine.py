@@ -232,14 +232,17 @@ class ReferenceEngine:
         """Make a sequence what `save` gave; raises `RequestError` for anything else."""
         self._state(sequence).restore(data)
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> list[memoryview[float]]:
+    def embed(
+        self, texts: Sequence[Sequence[int]], *, seconds: Sequence[int] | None = None
+    ) -> list[memoryview[float]]:
         """The embedding of each text, pooled and normalized as the model's own files say."""
-        return [
-            memoryview(self.embedding(text).astype(np.float32).tobytes()).cast("f")
-            for text in texts
+        found = [
+            self.embedding(text, None if seconds is None else seconds[row])
+            for row, text in enumerate(texts)
         ]
+        return [memoryview(vector.astype(np.float32).tobytes()).cast("f") for vector in found]
 
-    def embedding(self, tokens: Sequence[int]) -> NDArray[Any]:
+    def embedding(self, tokens: Sequence[int], second: int | None = None) -> NDArray[Any]:
         """The embedding of one text, (n_embd,), or (1,) of a model that ranks."""
         if self._config.pooling == "none":
             raise RequestError("this model gives no embeddings")
@@ -247,7 +250,7 @@ class ReferenceEngine:
             raise RequestError("an empty text has no embedding")
         cache = Cache(self._config, len(tokens), self._state(0).cache.keys.dtype)
         self._check(tokens, self.context_length)
-        return self._model.pooled(self._model.hidden(tokens, cache))
+        return self._model.pooled(self._model.hidden(tokens, cache, second))
 
     def truncate(self, position: int, sequence: int = 0) -> None:
         """Forget every token of a sequence from `position` on (0 forgets all)."""

@@ -26,16 +26,18 @@ class Transformer:
         self._context_length = context_length
         self.dtype = weights.dtype
 
-    def hidden(self, tokens: Sequence[int], cache: Cache) -> Array:
+    def hidden(self, tokens: Sequence[int], cache: Cache, second_text: int | None = None) -> Array:
         """Evaluate `tokens` after those in `cache` and append them to it.
 
-        Returns the hidden states after the last norm, (tokens, n_embd).
+        Tokens from index `second_text` on are of an encoder's second type. Returns the hidden
+        states after the last norm, (tokens, n_embd).
         """
         c, w = self._config, self._weights
         positions = np.arange(cache.position, cache.position + len(tokens))
         x: Array = w["token_embd.weight"][list(tokens)] * self.dtype.type(c.embedding_scale)
         if c.token_types:
-            x = x + w["token_types.weight"][0]
+            place = len(tokens) if second_text is None or c.token_types < 2 else second_text
+            x = x + w["token_types.weight"][[0] * place + [1] * (len(tokens) - place)]
         if c.positions == "learned":
             x = x + w["position_embd.weight"][positions]
         if c.embedding_norm:
