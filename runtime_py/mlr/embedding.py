@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlr.engines.base import Engine
 from mlr.errors import ContextLengthError, RequestError
 from mlr.hosts.base import Host
+from mlr.pairs import Pair, join_pair
 from mlr.scheduler import Scheduler
 from mlr.tokenizer import Tokenizer
 
@@ -40,7 +42,11 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A document's place among those given, and its relevance: the cosine to the query."""
+    """A document's place among those given, and its relevance.
+
+    That is the cosine to the query, or what a model that ranks says of the pair: the sigmoid of
+    its score, between 0 and 1.
+    """
 
     index: int
     score: float
@@ -117,12 +123,16 @@ class Embedder:
     async def rank(
         self, query: Text, documents: Iterable[Text], *, truncate: bool = True
     ) -> Ranking:
-        """The documents by the cosine of their embeddings to the query's, best first.
+        """The documents, best first: by what the model says of each with the query if it ranks
+        pairs of texts, else by the cosine of their embeddings to the query's.
 
-        The model's own prompts for queries and documents are put in front, where it has them.
+        For embeddings the model's own prompts for queries and documents are put in front, where
+        it has them. To a model that ranks, token ids are a text without special tokens.
         """
-        self._require_embeddings()
         given = list(documents)
+        if self._config.pooling == "rank":
+            return await self._rank_pairs(query, given, truncate)
+        self._require_embeddings()
         asked = await self._host.run(
             self._prepare, [query], self._usual_prompt(QUERY_PROMPTS), truncate
         )
@@ -138,6 +148,31 @@ class Embedder:
         tokens = sum(map(len, asked.ids)) + sum(map(len, prepared.ids))
         return Ranking(results, tokens, prepared.truncated)
 
+    async def _rank_pairs(self, query: Text, documents: list[Text], truncate: bool) -> Ranking:
+        pairs = await self._host.run(self._join, query, documents, truncate)
+        scores = await self._evaluate([pair.ids for pair in pairs], [pair.second for pair in pairs])
+        results = [Ranked(index, _sigmoid(score)) for index, (score,) in enumerate(scores)]
+        results.sort(key=lambda result: -result.score)
+        cut = tuple(i for i, pair in enumerate(pairs) if pair.length > len(pair.ids))
+        return Ranking(results, sum(len(pair.ids) for pair in pairs), cut)
+
+    def _join(self, query: Text, documents: list[Text], truncate: bool) -> list[Pair]:
+        if self._config.causal:
+            raise RequestError("decoders that rank pairs of texts are not supported")
+        around = self._tokenizer.pair_surroundings()
+        first, *others = (
+            self._tokenizer.encode(text, add_special=False) if isinstance(text, str) else text
+            for text in (query, *documents)
+        )
+        pairs = [join_pair(around, first, other, self.max_tokens) for other in others]
+        for index, pair in enumerate(pairs):
+            if not truncate and pair.length > self.max_tokens:
+                raise ContextLengthError(
+                    f"text {index} has {pair.length} tokens with the query; this model takes "
+                    f"{self.max_tokens}: shorten it, or let it be cut (truncate)"
+                )
+        return pairs
+
     def _require_embeddings(self) -> None:
         if self._config.pooling == "none":
             raise RequestError(
@@ -145,7 +180,7 @@ class Embedder:
                 "pooling='last' to take the last token's hidden state anyway"
             )
         if self._config.pooling == "rank":
-            raise RequestError("this model ranks pairs of texts, which is not supported yet")
+            raise RequestError("this model gives no embeddings: it ranks pairs of texts (rerank)")
 
     def _prompt(self, name: str | None) -> str:
         name = self._default_prompt if name is None else name
@@ -184,12 +219,18 @@ class Embedder:
         kept = max(self.max_tokens - len(after), 0)
         return (ids[:kept] + after)[: self.max_tokens]
 
-    async def _evaluate(self, texts: list[list[int]]) -> list[list[float]]:
+    async def _evaluate(
+        self, texts: list[list[int]], seconds: list[int] | None = None
+    ) -> list[list[float]]:
         """Passes of whole texts side by side, as many as fit; in between others use the engine."""
         vectors: list[list[float]] = []
         for part in _passes(texts, self._engine.batch):
-            found = await self._scheduler.exclusively(self._engine.embed, part)
-            vectors += [list(map(float, vector)) for vector in found]
+            begin = len(vectors)
+            places = seconds[begin : begin + len(part)] if seconds is not None else None
+            embed = partial(self._engine.embed, part, seconds=places)
+            vectors += [
+                list(map(float, vector)) for vector in await self._scheduler.exclusively(embed)
+            ]
         return vectors
 
 
@@ -203,6 +244,12 @@ def _passes(texts: list[list[int]], batch: int) -> list[list[list[int]]]:
         passes[-1].append(text)
         room -= len(text)
     return passes
+
+
+def _sigmoid(score: float) -> float:
+    """1 / (1 + e^-score), which does not overflow."""
+    small = math.exp(-abs(score))
+    return 1.0 / (1.0 + small) if score >= 0.0 else small / (1.0 + small)
 
 
 def _unit(vector: list[float]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TEXTS", "tiny_bert", "write_safetensors"]
+__all__ = ["TEXTS", "tiny_bert", "tiny_cross_encoder", "write_safetensors"]
 
 WIDTH, LAYERS, INNER, HEADS, POSITIONS = 64, 2, 96, 4, 40
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "##s", "##ing", "run", ",", ".", "!")
@@ -72,6 +72,37 @@ def tiny_bert(folder: Path, *, dtype: str = "F32", pooling: str = "mean_tokens")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A tiny model\n")
     write_safetensors(folder / "model.safetensors", _weights(dtype), format="pt")
     return folder
+
+
+def tiny_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
+    """The same BERT with a classifier, as transformers alone writes it."""
+    tiny_bert(folder)
+    for name in ("modules", "1_Pooling/config", "sentence_bert_config"):
+        (folder / f"{name}.json").unlink()
+    (folder / "1_Pooling").rmdir()
+    (folder / "config_sentence_transformers.json").unlink()
+    config = json.loads((folder / "config.json").read_bytes())
+    config |= {
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {str(i): f"LABEL_{i}" for i in range(labels)},
+        "label2id": {f"LABEL_{i}": i for i in range(labels)},
+    }
+    _write(folder / "config.json", config)
+    _write(folder / "tokenizer_config.json", {"model_max_length": 32, **_SPECIAL})
+    weights = {
+        f"bert.{name}": value for name, value in _weights("F32").items() if value[0] != "I64"
+    }
+    draw = np.random.default_rng(8)
+    for name, shape in _linear("classifier", labels, WIDTH).items():
+        weights[name] = ("F32", draw.normal(0, 0.3, shape).astype("<f4"))
+    write_safetensors(folder / "model.safetensors", weights, format="pt")
+    return folder
+
+
+_SPECIAL = {
+    "tokenizer_class": "BertTokenizer",
+    **{f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")},
+}
 
 
 def _write(path: Path, content: Any) -> None:

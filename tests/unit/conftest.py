@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny_bert import tiny_bert
+from tests.support.tiny_bert import tiny_bert, tiny_cross_encoder
 from tests.support.tiny_models import tiny_gguf
 
 
@@ -35,4 +35,16 @@ def bert_bundle(bert_folder: Path) -> Path:
 
     bundle = bert_folder.parent / "bundle"
     assert main(["package", str(bert_folder), "--quantize", "f32", "--out", str(bundle)]) == 0
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def ranking_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a tiny cross-encoder with random weights, in F32."""
+    from mlr_build.cli import main
+
+    folder = tmp_path_factory.mktemp("ranking")
+    bundle = folder / "bundle"
+    source = tiny_cross_encoder(folder / "tiny-ranker")
+    assert main(["package", str(source), "--quantize", "f32", "--out", str(bundle)]) == 0
     return bundle

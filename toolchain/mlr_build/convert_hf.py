@@ -58,8 +58,7 @@ class Family:
 def _bert_metadata(config: Config, settings: SentenceSettings | None) -> dict[str, Any]:
     _require(config, "hidden_act", "gelu")
     _require(config, "position_embedding_type", "absolute")
-    ranks = any(str(name).endswith("ForSequenceClassification") for name in _list(config))
-    pooling = "rank" if ranks else settings.pooling if settings else "mean"
+    pooling = settings.pooling if settings else "mean"
     return {
         "context_length": _integer(config, "max_position_embeddings"),
         "embedding_length": _integer(config, "hidden_size"),
@@ -160,7 +159,12 @@ def _tensors(source: FileSource, family: Family, quantization: str) -> list[Tens
             raise FormatError(source.name, tensor.name, 0, f"is a second {name}")
         kind = _type(name, tensor.shape, family, quantization)
         shape = tensor.shape
-        if name == "cls.output.weight" and shape[0] == 1:
+        if name == "cls.output.weight":
+            if shape[0] != 1:
+                raise UnsupportedModelError(
+                    f"{source.name}: the classifier has {shape[0]} labels; "
+                    "a model that ranks pairs of texts has one"
+                )
             shape = shape[1:]
         blocks = partial(encode_rows, source, tensor, kind)
         found[name] = TensorToWrite(name, kind, shape, blocks)
@@ -246,8 +250,3 @@ def _require(config: Config, name: str, value: str) -> None:
         raise UnsupportedModelError(
             f"config.json: {name} is {config[name]!r:.60}; only {value!r} is supported"
         )
-
-
-def _list(config: Config) -> list[Any]:
-    value = config.get("architectures")
-    return value if isinstance(value, list) else []

@@ -14,6 +14,7 @@ from mlr.errors import FormatError, UnsupportedModelError
 __all__ = ["SentenceSettings", "is_huggingface", "license_of", "read_json", "sentence_settings"]
 
 MAX_JSON_BYTES = 64 << 20
+MAX_TOKENS = 1 << 24  # where there is no limit, transformers writes 10^30
 WEIGHTS = "model.safetensors"
 _POOLING = {
     "pooling_mode_mean_tokens": "mean",
@@ -44,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class SentenceSettings:
-    """What sentence-transformers' files say of a model's embeddings."""
+    """What sentence-transformers' files say of a model's embeddings, or of a cross-encoder."""
 
     pooling: str
     normalize: bool
@@ -52,19 +53,21 @@ class SentenceSettings:
 
 
 def sentence_settings(folder: Path) -> SentenceSettings | None:
-    """The settings, or None for a folder without `modules.json`.
+    """The settings, or None for a folder that is neither theirs nor a classifier's.
 
     Raises `UnsupportedModelError` for modules that are not computed here.
     """
     path = folder / "modules.json"
     if not path.is_file():
-        return None
+        return _cross_encoder(folder) if _classifies(folder) else None
     try:
         modules = json.loads(path.read_bytes())
         kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
         places = {kind: str(module["path"]) for kind, module in zip(kinds, modules, strict=True)}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(str(path), "modules", 0, f"cannot be read: {error}") from error
+    if kinds == ["Transformer"] and _classifies(folder):
+        return _cross_encoder(folder)
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnsupportedModelError(
             f"{path}: the modules {', '.join(kinds)} are not supported; "
@@ -75,6 +78,17 @@ def sentence_settings(folder: Path) -> SentenceSettings | None:
         normalize="Normalize" in kinds,
         embedding=_embedding(folder),
     )
+
+
+def _classifies(folder: Path) -> bool:
+    names = read_json(folder / "config.json").get("architectures")
+    if not isinstance(names, list) or len(names) != 1:
+        return False
+    return str(names[0]).endswith("ForSequenceClassification")
+
+
+def _cross_encoder(folder: Path) -> SentenceSettings:
+    return SentenceSettings("rank", False, _embedding(folder))
 
 
 def _pooling(path: Path) -> str:
@@ -92,6 +106,9 @@ def _embedding(folder: Path) -> EmbeddingSettings:
     longest: Any = None
     if (folder / "sentence_bert_config.json").is_file():
         longest = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if longest is None and (folder / "tokenizer_config.json").is_file():
+        limit = read_json(folder / "tokenizer_config.json").get("model_max_length")
+        longest = limit if type(limit) is int and limit <= MAX_TOKENS else None
     prompts: Any = {}
     default: Any = None
     path = folder / "config_sentence_transformers.json"

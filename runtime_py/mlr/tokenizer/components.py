@@ -13,7 +13,7 @@ from mlr.tokenizer.charsmap import Charsmap
 from mlr.tokenizer.fields import MAX_NESTING, Fields
 from mlr.tokenizer.normalizers import Normalizer
 from mlr.tokenizer.patterns import Pattern
-from mlr.tokenizer.post_processors import Surround
+from mlr.tokenizer.post_processors import PairSurroundings, Surround
 from mlr.tokenizer.pre_tokenizers import BEHAVIORS, PreTokenizer
 
 __all__ = ["StepFactory", "build_decoder", "build_normalizer", "build_post", "build_pre_tokenizer"]
@@ -221,11 +221,11 @@ _DECODERS: dict[str, Callable[[Fields], StepFactory]] = {
 
 
 def build_post(fields: Fields, size: int) -> Surround:
-    """What a post-processor puts around one text; ids must be under `size`."""
+    """What a post-processor puts around one text and around two; ids must be under `size`."""
     builders: dict[str, Callable[[Fields], Surround]] = {
-        "BertProcessing": lambda fields: _around(fields, size),
-        "ByteLevel": lambda fields: Surround((), ()),
-        "RobertaProcessing": lambda fields: _around(fields, size),
+        "BertProcessing": lambda fields: _around(fields, size, separators=1),
+        "ByteLevel": lambda fields: Surround((), (), ([], [], [])),
+        "RobertaProcessing": lambda fields: _around(fields, size, separators=2),
         "Sequence": lambda fields: _post_sequence(fields, size),
         "TemplateProcessing": lambda fields: _template(fields, size),
     }
@@ -238,39 +238,50 @@ def _checked_id(fields: Fields, token_id: object, size: int) -> int:
     return token_id
 
 
-def _around(fields: Fields, size: int) -> Surround:
+def _around(fields: Fields, size: int, *, separators: int) -> Surround:
     ids: list[int] = []
     for name in ("cls", "sep"):
         pair = fields.items(name)
         if len(pair) != 2:
             raise fields.problem(f"{name} must be a token and its id")
         ids.append(_checked_id(fields, pair[1], size))
-    return Surround(ids[:1], ids[1:])
+    before, after = ids[:1], ids[1:]
+    return Surround(before, after, (before, after * separators, after))
 
 
 def _post_sequence(fields: Fields, size: int) -> Surround:
-    whole = Surround((), ())
+    whole = Surround((), (), ([], [], []))
     for inner in fields.objects("processors"):
         outer = build_post(inner, size)
-        whole = Surround([*outer.before, *whole.before], [*whole.after, *outer.after])
+        pair = _nested(outer.pair, whole.pair) if outer.pair and whole.pair else None
+        whole = Surround([*outer.before, *whole.before], [*whole.after, *outer.after], pair)
     return whole
 
 
+def _nested(outer: PairSurroundings, inner: PairSurroundings) -> PairSurroundings:
+    return outer[0] + inner[0], inner[1] + outer[1], inner[2] + outer[2]
+
+
 def _template(fields: Fields, size: int) -> Surround:
+    single = _template_ids(fields, "single", size)
+    if len(single) != 2:
+        raise fields.problem("a template for one text must hold the text A exactly once")
+    pair = _template_ids(fields, "pair", size) if "pair" in fields.value else []
+    around = (pair[0], pair[1], pair[2]) if len(pair) == 3 else None
+    return Surround(single[0], single[1], around)
+
+
+def _template_ids(fields: Fields, template: str, size: int) -> list[list[int]]:
+    """The ids before, between and after a template's texts, which must be A, B, … in order."""
     special = fields.object("special_tokens")
-    before: list[int] = []
-    after: list[int] = []
-    ids = before
-    seen = False
-    for piece in fields.objects("single"):
+    ids: list[list[int]] = [[]]
+    for piece in fields.objects(template):
         if "Sequence" in piece.value:
-            if seen or piece.object("Sequence").text("id") != "A":
-                raise piece.problem("a template for one text must hold the text A exactly once")
-            ids, seen = after, True
+            if piece.object("Sequence").text("id") != "AB"[len(ids) - 1 : len(ids)]:
+                raise piece.problem(f"the template {template!r} must hold its texts once, in order")
+            ids.append([])
         else:
             name = piece.object("SpecialToken").text("id")
             found = special.object(name).items("ids")
-            ids += [_checked_id(special, token_id, size) for token_id in found]
-    if not seen:
-        raise fields.problem("a template for one text must hold the text A exactly once")
-    return Surround(before, after)
+            ids[-1] += [_checked_id(special, token_id, size) for token_id in found]
+    return ids

@@ -111,14 +111,14 @@ def _wordpiece(metadata: Mapping[str, Any]) -> Tokenizer:
     lowercase = fields.flag("normalizer.lowercase", True)
     strip_accents = fields.flag("normalizer.strip_accents", lowercase)
     why = "WordPiece needs it"
-    around = Surround([fields.required("bos", why)], [fields.required("sep", why)])
+    before, after = [fields.required("bos", why)], [fields.required("sep", why)]
     return _assemble(
         fields,
         pre_tokenizer=WordFunction(
             lambda text: bert_words(text, lowercase=lowercase, strip_accents=strip_accents)
         ),
         model=WordPiece(fields.vocabulary, fields.required("unk", why), "", None),
-        surround=around,
+        surround=Surround(before, after, (before, after, after)),
         decoder=BytesDecoder(_spaced_bytes(fields), drop_space=True),
     )
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from mlr.errors import RequestError
 from mlr.tokenizer.added_tokens import AddedTokens
 from mlr.tokenizer.decoders import Decoder
-from mlr.tokenizer.post_processors import PostProcessor
+from mlr.tokenizer.post_processors import PairSurroundings, PostProcessor
 from mlr.tokenizer.pre_tokenizers import PreTokenizer
 from mlr.tokenizer.stream import DecodeStream
 from mlr.tokenizer.vocabulary import Vocabulary
@@ -109,6 +109,16 @@ class Tokenizer:
         ids = self._post_processor.process([text])
         place = ids.index(text)
         return ids[:place], ids[place + 1 :]
+
+    def pair_surroundings(self) -> PairSurroundings:
+        """The ids before, between and after two texts that are read together.
+
+        Raises `RequestError` for a tokenizer that is not made for pairs.
+        """
+        pair = self._post_processor.pair if self._post_processor is not None else None
+        if pair is None:
+            raise RequestError("this model's tokenizer does not say how two texts go together")
+        return pair
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text of `ids`. Bytes that are not UTF-8 become U+FFFD, ids outside the vocabulary

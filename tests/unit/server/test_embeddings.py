@@ -109,3 +109,18 @@ def test_reranking(http: httpx.Client, model: mlr.SyncModel) -> None:
     wrong: list[dict[str, Any]] = [{"documents": []}, {"top_n": 0}, {"query": 5}]
     for change in wrong:
         assert http.post("/v1/rerank", json={**body, **change}).status_code == 400
+
+
+def test_reranking_pairs(ranking_bundle: Path) -> None:
+    documents = ["a dog", "the cat sat", "!"]
+    with ServerProcess(ranking_bundle) as server, server.client() as http:
+        answer = http.post(
+            "/v1/rerank", json={"model": "tiny-ranker", "query": "cat", "documents": documents}
+        ).json()
+        refused = http.post("/v1/embeddings", json={"model": "tiny-ranker", "input": "cat"})
+    with mlr.load_sync(ranking_bundle) as model:
+        made = model.rerank("cat", documents)
+    assert [(item["index"], item["relevance_score"]) for item in answer["results"]] == [
+        (ranked.index, ranked.score) for ranked in made.results
+    ]
+    assert (refused.status_code, "ranks pairs" in refused.text) == (400, True)

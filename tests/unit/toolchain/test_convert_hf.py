@@ -22,7 +22,14 @@ from mlr_build.number_types import encode_rows
 from mlr_build.package import package
 from mlr_build.progress import Progress
 from mlr_build.sources import open_source
-from tests.support.tiny_bert import POSITIONS, TEXTS, VOCABULARY, WIDTH, tiny_bert
+from tests.support.tiny_bert import (
+    POSITIONS,
+    TEXTS,
+    VOCABULARY,
+    WIDTH,
+    tiny_bert,
+    tiny_cross_encoder,
+)
 
 
 def tensors_of(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
@@ -128,6 +135,31 @@ def test_the_gguf_file_has_a_vocabulary_for_other_readers(
 def test_poolings(tmp_path: Path, progress: Progress, pooling: str) -> None:
     manifest = make(tiny_bert(tmp_path / "b", pooling=pooling), tmp_path / "out", progress)
     assert manifest.variants[0].config.pooling == pooling.partition("_")[0]
+
+
+def test_a_cross_encoder(tmp_path: Path, progress: Progress) -> None:
+    """Its classifier stays in F32, and its limit is the tokenizer's."""
+    folder = tiny_cross_encoder(tmp_path / "ranker")
+    manifest = make(folder, tmp_path / "out", progress, "q8_0")
+    config = manifest.variants[0].config
+    assert (manifest.task, config.pooling, config.token_types) == ("rank", "rank", 2)
+    assert manifest.embedding == EmbeddingSettings(32, {}, None)
+    convert_folder(folder, tmp_path / "m.gguf", "q8_0", progress)
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    given = tensors_of(folder)
+    for name, source in (
+        ("cls.weight", "bert.pooler.dense.weight"),
+        ("cls.bias", "bert.pooler.dense.bias"),
+        ("cls.output.bias", "classifier.bias"),
+    ):
+        assert np.array_equal(found[name].data, given[source]), name
+    assert np.array_equal(found["cls.output.weight"].data, given["classifier.weight"][0])
+
+
+def test_a_classifier_of_several_labels(tmp_path: Path, progress: Progress) -> None:
+    folder = tiny_cross_encoder(tmp_path / "classifier", labels=3)
+    with pytest.raises(UnsupportedModelError, match="the classifier has 3 labels"):
+        make(folder, tmp_path / "out", progress)
 
 
 def change(path: Path, **changes: Any) -> None:
