@@ -30,7 +30,7 @@ async function pythonSources() {
 
 async function copyKernel() {
   await mkdir(join(STAGING, "kernel"));
-  for (const name of ["kernel-relaxed.wasm", "kernel-simd.wasm"]) {
+  for (const name of ["kernel-relaxed.wasm", "kernel-simd.wasm", "kernel-relaxed64.wasm"]) {
     await cp(join(KERNEL, name), join(STAGING, "kernel", name)).catch(() => {
       throw new Error(`${join(KERNEL, name)} is missing: run \`python hatch_build.py\` first, or \`make page\``);
     });

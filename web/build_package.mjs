@@ -9,7 +9,7 @@ import { build } from "esbuild";
 const WEB = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(WEB, "..");
 const KERNEL = join(ROOT, "runtime_py", "mlr", "engines", "kernel");
-const KERNELS = ["kernel-relaxed.wasm", "kernel-simd.wasm"];
+const KERNELS = ["kernel-relaxed.wasm", "kernel-simd.wasm", "kernel-relaxed64.wasm"];
 const OUTPUT = join(WEB, "dist");
 const STAGING = `${OUTPUT}.new`;
 

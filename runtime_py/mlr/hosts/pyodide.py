@@ -40,10 +40,10 @@ class PyodideHost:
     """The host of a worker in a browser."""
 
     name = "pyodide"
-    memory64 = False
 
     def __init__(self) -> None:
         self._javascript: Any = import_module("mlr_host")
+        self.memory64 = bool(self._javascript.memory64)
         self._last_turn = time.perf_counter()
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:

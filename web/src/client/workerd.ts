@@ -47,7 +47,7 @@ function inThisThread(module: WebAssembly.Module, fetch: Fetch): WorkerPort {
     (stallMs = STALL_MS) => ({
       network: { fetch, stallMs },
       base: new URL("file:///"),
-      module: { build: "relaxed", module },
+      builds: { usual: Promise.resolve({ build: "relaxed", module }), wide: null },
     }),
     (reply: Reply) => {
       listener(reply);

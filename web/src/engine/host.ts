@@ -1,7 +1,7 @@
 import { platform } from "#platform";
 import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
-import { compileKernel, type KernelModule } from "../kernel/module";
+import { buildsIn, hasMemory64, type KernelBuilds } from "../kernel/module";
 import type { OnProgress } from "../kernel/weights";
 import { STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
@@ -18,9 +18,11 @@ export class PythonHost {
   readonly cores = navigator.hardwareConcurrency;
   /** GiB that the device has, a coarse number; 0 where the browser does not tell. */
   readonly deviceMemory = (navigator as { deviceMemory?: number }).deviceMemory ?? 0;
+  /** Whether a model may take more memory than 32 bits address. */
+  readonly memory64 = hasMemory64;
   /** What the user should know about how the model was loaded. */
   readonly notices: string[] = [];
-  readonly #kernelModule: Promise<KernelModule>;
+  readonly #builds: KernelBuilds;
   readonly #threads: Helpers;
   readonly #loaders: Helpers;
 
@@ -29,8 +31,7 @@ export class PythonHost {
    * likely to be asked for. Everything that needs no model is begun at once.
    */
   constructor(base: URL, threads: number) {
-    this.#kernelModule = compileKernel(new URL("kernel/", base));
-    this.#kernelModule.catch(() => undefined); // `plan` reports it
+    this.#builds = buildsIn(new URL("kernel/", base));
     this.#threads = new Helpers(new URL("thread.js", base), this.isolated ? threads - 1 : 0);
     this.#loaders = new Helpers(new URL("loader.js", base), this.isolated ? 1 : 0);
   }
@@ -53,14 +54,14 @@ export class PythonHost {
   }
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
-  async plan(
+  plan(
     descriptor: Uint8Array,
     contextLength: number,
     threads: number,
     sequences: number,
     flags: number,
   ): Promise<number[]> {
-    return Kernel.plan(await this.#kernelModule, descriptor, { contextLength, threads, sequences, flags });
+    return Kernel.plan(this.#builds, descriptor, { contextLength, threads, sequences, flags });
   }
 
   /** A kernel with the variant's weights in place. */
@@ -75,9 +76,8 @@ export class PythonHost {
     onProgress: OnProgress,
   ): Promise<Kernel> {
     const spec = JSON.parse(specification) as VariantSpec;
-    const module = await this.#kernelModule;
     const options = { contextLength, threads, sequences, flags };
-    const kernel = Kernel.open(module, descriptor, options, totalBytes);
+    const kernel = await Kernel.open(this.#builds, descriptor, options, totalBytes);
     try {
       const stored = await kernel.load(spec, { fetch: platform.fetch, stallMs: STALL_MS }, this.#threads, this.#loaders, onProgress);
       if (stored !== "all") this.notices.push(NOT_STORED[stored]);

@@ -5,13 +5,17 @@ import type { Network } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { check, Feeder, guarded } from "./feeder";
 import type { Helpers } from "./helpers";
-import { instantiate, type KernelExports, type KernelModule } from "./module";
+import { instantiate, type KernelBuilds, type KernelExports, type KernelModule } from "./module";
 import { startThread } from "./threads";
 import { loadWeights, loadWeightsInWorker, type OnProgress, type Stored } from "./weights";
 
 const PAGE = 65536;
 const PLANNER_PAGES = 64; // enough for the module's own data
 const ABI_VERSION = 2;
+
+/** Bytes that a memory with addresses of 32 bits can have, and of 64 as the kernel is linked. */
+export const MAX_MEMORY = 65535 * PAGE;
+export const MAX_MEMORY_64 = 262144 * PAGE;
 
 /** What a model is laid out for: `contextLength` tokens of each sequence; flags of `mlr_open`. */
 export interface KernelOptions {
@@ -26,7 +30,6 @@ export class Kernel {
   readonly detail: string;
   readonly #module: WebAssembly.Module;
   readonly #memory: WebAssembly.Memory;
-  readonly #bytes: Uint8Array;
   readonly #exports: KernelExports;
   readonly #threads: number;
   readonly #workers: WorkerPort[] = [];
@@ -35,25 +38,39 @@ export class Kernel {
   private constructor(module: KernelModule, pages: number, threads: number) {
     this.#module = module.module;
     this.#threads = threads;
-    this.#memory = reserve(pages);
-    this.#bytes = new Uint8Array(this.#memory.buffer);
+    this.#memory = reserve(pages, module.build === "relaxed64");
     this.#exports = instantiate(module.module, this.#memory);
-    const simd = module.build === "relaxed" ? "relaxed SIMD" : "SIMD";
-    this.detail = `${simd}, ${threads} thread${threads > 1 ? "s" : ""}, ${platform.name}`;
+    const build = { relaxed: "relaxed SIMD", simd: "SIMD", relaxed64: "relaxed SIMD, 64-bit addresses" }[module.build];
+    this.detail = `${build}, ${threads} thread${threads > 1 ? "s" : ""}, ${platform.name}`;
     if (this.#exports.mlr_abi() !== ABI_VERSION) {
       throw new MlrError("LoadError", "the kernel and its host are of different versions: build both anew");
     }
   }
 
-  /** Bytes that a model takes: total, weights, KV cache, the rest. */
-  static plan(module: KernelModule, descriptor: Uint8Array, options: KernelOptions): number[] {
+  /**
+   * Bytes that a model takes: total, weights, KV cache, the rest. What 32 bits do not address is
+   * laid out for the build that addresses 64, where it runs; `open` then takes that.
+   */
+  static async plan(builds: KernelBuilds, descriptor: Uint8Array, options: KernelOptions): Promise<number[]> {
+    const sizes = Kernel.#measure(await builds.usual, descriptor, options);
+    const [total = 0] = sizes;
+    return total > MAX_MEMORY && builds.wide ? Kernel.#measure(await builds.wide(), descriptor, options) : sizes;
+  }
+
+  static #measure(module: KernelModule, descriptor: Uint8Array, options: KernelOptions): number[] {
     const planner = new Kernel(module, PLANNER_PAGES, options.threads);
     planner.#layOut(descriptor, options);
     return [0, 1, 2, 3].map((kind) => planner.#exports.mlr_bytes(kind));
   }
 
-  /** A kernel with its memory laid out, ready for `load`. */
-  static open(module: KernelModule, descriptor: Uint8Array, options: KernelOptions, totalBytes: number): Kernel {
+  /** A kernel with `totalBytes` of memory as planned, laid out, ready for `load`. */
+  static async open(
+    builds: KernelBuilds,
+    descriptor: Uint8Array,
+    options: KernelOptions,
+    totalBytes: number,
+  ): Promise<Kernel> {
+    const module = await (totalBytes > MAX_MEMORY && builds.wide ? builds.wide() : builds.usual);
     const kernel = new Kernel(module, Math.ceil(totalBytes / PAGE), options.threads);
     kernel.#layOut(descriptor, options);
     return kernel;
@@ -114,14 +131,14 @@ export class Kernel {
   /** Copy bytes into memory. */
   write(address: number, bytes: Uint8Array): void {
     this.#within(address, bytes.length);
-    this.#bytes.set(bytes, address);
+    new Uint8Array(this.#memory.buffer, address, bytes.length).set(bytes);
   }
 
   /** A copy of bytes in memory. */
   read(address: number, size: number): Uint8Array<ArrayBuffer> {
     this.#within(address, size);
     const copy = new Uint8Array(size);
-    copy.set(this.#bytes.subarray(address, address + size));
+    copy.set(new Uint8Array(this.#memory.buffer, address, size));
     return copy;
   }
 
@@ -134,15 +151,19 @@ export class Kernel {
   }
 
   #within(address: number, size: number): void {
-    if (!(address >= 0 && size >= 0 && address + size <= this.#bytes.length)) {
+    if (!(address >= 0 && size >= 0 && address + size <= this.#memory.buffer.byteLength)) {
       throw new MlrError("EngineError", `${size} bytes at ${address} lie outside the kernel's memory`);
     }
   }
 }
 
-function reserve(pages: number): WebAssembly.Memory {
+function reserve(pages: number, wide: boolean): WebAssembly.Memory {
+  const [initial, maximum] = [pages, pages];
+  const descriptor = wide
+    ? { initial: BigInt(initial), maximum: BigInt(maximum), shared: true, address: "i64" }
+    : { initial, maximum, shared: true };
   try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return new WebAssembly.Memory(descriptor as WebAssembly.MemoryDescriptor); // its type knows no BigInt
   } catch (error) {
     throw new MlrError(
       "CapacityError",

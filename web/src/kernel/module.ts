@@ -21,14 +21,48 @@ export interface KernelExports {
   mlr_close(): void;
 }
 
-/** A compiled build of the kernel. */
+/** A compiled build of the kernel. `relaxed64` takes a memory with 64-bit addresses. */
 export interface KernelModule {
-  build: "relaxed" | "simd";
+  build: "relaxed" | "simd" | "relaxed64";
   module: WebAssembly.Module;
 }
 
-/** The fastest build that this host can run, from the directory `base`. */
-export async function compileKernel(base: URL): Promise<KernelModule> {
+/** The builds that a host can run. */
+export interface KernelBuilds {
+  /** The fastest one. */
+  readonly usual: Promise<KernelModule>;
+  /** The one for more memory than 32 bits address; null where there are no such memories. */
+  readonly wide: (() => Promise<KernelModule>) | null;
+}
+
+// A module with a shared memory of 64-bit addresses, and a function with a relaxed instruction:
+// (memory i64 0 0 shared) (func (drop (i8x16.relaxed_swizzle (v128.const 0…) (v128.const 0…))))
+const V128 = [0xfd, 0x0c, ...new Array<number>(16).fill(0)];
+const BODY = [0x00, ...V128, ...V128, 0xfd, 0x80, 0x02, 0x1a, 0x0b];
+// prettier-ignore
+const WIDE_PROBE = Uint8Array.of(
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
+  0x01, 0x04, 0x01, 0x60, 0x00, 0x00, // types
+  0x03, 0x02, 0x01, 0x00, // functions
+  0x05, 0x04, 0x01, 0x07, 0x00, 0x00, // memories
+  0x0a, BODY.length + 2, 0x01, BODY.length, ...BODY, // code
+);
+
+/** Whether a kernel can have more memory here than 32 bits address. */
+export const hasMemory64 = WebAssembly.validate(WIDE_PROBE);
+
+/** The builds in the directory `base`; the wide one is fetched when it is asked for. */
+export function buildsIn(base: URL): KernelBuilds {
+  const usual = compileUsual(base);
+  usual.catch(() => undefined); // whoever plans reports it
+  return { usual, wide: hasMemory64 ? () => compileWide(base) : null };
+}
+
+async function compileWide(base: URL): Promise<KernelModule> {
+  return { build: "relaxed64", module: await WebAssembly.compile(await wasm(base, "relaxed64")) };
+}
+
+async function compileUsual(base: URL): Promise<KernelModule> {
   const relaxed = await wasm(base, "relaxed");
   if (WebAssembly.validate(relaxed)) {
     return { build: "relaxed", module: await WebAssembly.compile(relaxed) };

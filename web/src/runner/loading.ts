@@ -1,8 +1,8 @@
 /** From a bundle's URL to a model that can be evaluated: predict the memory, refuse or load. */
 import { platform } from "#platform";
 import { Helpers } from "../kernel/helpers";
-import { Kernel, type KernelOptions } from "../kernel/kernel";
-import { compileKernel, type KernelModule } from "../kernel/module";
+import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
+import { buildsIn, type KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import type { Network } from "../shards/network";
 import { MlrError } from "../shared/errors";
@@ -17,7 +17,6 @@ const MAX_DEFAULT_THREADS = 8;
 const MAX_THREADS = 64;
 const DEFAULT_CONTEXT = 4096;
 const SMALLEST_CONTEXT = 256; // the least that is worth suggesting
-const MAX_MEMORY = 65535 * 65536; // what a 32-bit WebAssembly memory can be
 
 const NOT_STORED: Partial<Record<Stored, string>> = {
   some: "The browser's storage is full: part of the model is downloaded again next time.",
@@ -37,7 +36,7 @@ export interface Surroundings {
   /** The directory of the build's scripts. */
   base: URL;
   /** The kernel, where it cannot be compiled from bytes. */
-  module: KernelModule | undefined;
+  builds: KernelBuilds | undefined;
 }
 
 interface Plan {
@@ -59,15 +58,15 @@ export async function loadModel(
   const wanted = chooseThreads(options.threads);
   const threads = new Helpers(new URL("thread.js", base), wanted - 1);
   const loaders = new Helpers(new URL("loader.js", base), platform.sharesMemory ? 1 : 0);
-  const compiling = surroundings.module ?? compileKernel(new URL("../", base));
+  const builds = surroundings.builds ?? buildsIn(new URL("../", base));
   let kernel: Kernel | undefined;
   try {
-    const [bundle, module] = await Promise.all([Bundle.open(url, network), compiling]);
+    const bundle = await Bundle.open(url, network);
     const { manifest } = bundle;
-    const plan = planFor(module, manifest, wanted, chooseContext(manifest, options.contextLength));
-    await checkMemory(plan, module, manifest, options.memoryLimit);
+    const plan = await planFor(builds, manifest, wanted, chooseContext(manifest, options.contextLength));
+    await checkMemory(plan, builds, manifest, options.memoryLimit);
     const reading = readTexts(bundle);
-    kernel = Kernel.open(module, plan.descriptor, plan.options, plan.total);
+    kernel = await Kernel.open(builds, plan.descriptor, plan.options, plan.total);
     const [stored, { tokenizer, chatTemplate }] = await Promise.all([
       kernel.load(bundle.specification(), network, threads, loaders, onProgress),
       reading,
@@ -121,11 +120,16 @@ function chooseContext(manifest: Manifest, wanted: number | undefined): number {
   return wanted;
 }
 
-function planFor(module: KernelModule, manifest: Manifest, threads: number, contextLength: number): Plan {
+async function planFor(
+  builds: KernelBuilds,
+  manifest: Manifest,
+  threads: number,
+  contextLength: number,
+): Promise<Plan> {
   const { config, tensors } = manifest.variant;
   const descriptor = buildDescriptor(config, tensors);
   const options = { contextLength, threads, sequences: 1, flags: 0 };
-  const [total = 0, weights = 0, kvCache = 0, scratch = 0] = Kernel.plan(module, descriptor, options);
+  const [total = 0, weights = 0, kvCache = 0, scratch = 0] = await Kernel.plan(builds, descriptor, options);
   const memory = { weights, kvCache, scratch, total: weights + kvCache + scratch };
   return { descriptor, options, total, memory };
 }
@@ -133,11 +137,15 @@ function planFor(module: KernelModule, manifest: Manifest, threads: number, cont
 /** Throws `CapacityError`, before anything is fetched, with what would fit. */
 async function checkMemory(
   plan: Plan,
-  module: KernelModule,
+  builds: KernelBuilds,
   manifest: Manifest,
   memoryLimit: number | undefined,
 ): Promise<void> {
-  const limits: [number, string][] = [[MAX_MEMORY, "a 32-bit WebAssembly memory holds"]];
+  const limits: [number, string][] = [
+    builds.wide
+      ? [MAX_MEMORY_64, "the kernel addresses"]
+      : [MAX_MEMORY, "the 32-bit WebAssembly memory of this host holds"],
+  ];
   const available = await platform.memoryAvailable();
   if (available !== null) limits.push([available, "this machine has"]);
   if (memoryLimit !== undefined) limits.push([memoryLimit, "the limit given allows"]);
@@ -148,7 +156,7 @@ async function checkMemory(
     `the model needs ${mb(plan.total)} (weights ${mb(weights)}, KV cache ${mb(kvCache)} for ` +
     `${plan.options.contextLength} tokens, scratch ${mb(scratch)}), and ${source} ${mb(limit)}`;
   for (let context = plan.options.contextLength >> 1; context >= SMALLEST_CONTEXT; context >>= 1) {
-    const { total } = planFor(module, manifest, plan.options.threads, context);
+    const { total } = await planFor(builds, manifest, plan.options.threads, context);
     if (total > limit) continue;
     throw new MlrError(
       "CapacityError",

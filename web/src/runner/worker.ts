@@ -7,7 +7,7 @@ import { Runner } from "./runner";
 
 const base = new URL("./", import.meta.url);
 const runner = new Runner(
-  (stallMs = STALL_MS) => ({ network: { fetch: platform.fetch, stallMs }, base, module: undefined }),
+  (stallMs = STALL_MS) => ({ network: { fetch: platform.fetch, stallMs }, base, builds: undefined }),
   (reply) => {
     scope.post(reply);
   },
