@@ -5,4 +5,10 @@ import { probe } from "./probe.mjs";
 
 const [, , location, job] = argv;
 const mlr = await import(location);
-console.log(JSON.stringify(await probe(mlr, JSON.parse(await readFile(new URL(job), "utf8")))));
+let answers;
+try {
+  answers = await probe(mlr, JSON.parse(await readFile(new URL(job), "utf8")));
+} catch (error) {
+  answers = { error: error.name, message: String(error.stack) };
+}
+console.log(JSON.stringify(answers));
