@@ -296,7 +296,10 @@ def _both(
 async def _read_tokenizer(bundle: Bundle, host: Host) -> Tokenizer:
     entry = bundle.manifest.tokenizer
     data = await bundle.read_file(entry)
-    return await host.run(load_tokenizer, entry.format, data)
+    tokenizer = await host.run(load_tokenizer, entry.format, data)
+    del data
+    host.give_memory_back()  # reading took several times what the tokenizer takes
+    return tokenizer
 
 
 async def _open_engine(

@@ -68,6 +68,10 @@ class Host(Protocol):
         """Bytes of memory that can still be taken, or None when the host does not tell."""
         ...
 
+    def give_memory_back(self) -> None:
+        """Return what Python has freed to the system, where the system does not get it anyway."""
+        ...
+
     async def plan_kernel(self, descriptor: bytes, options: KernelOptions) -> KernelPlan:
         """Ask the kernel how much memory a model takes. Raises `LoadError`."""
         ...

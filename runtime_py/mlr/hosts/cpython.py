@@ -81,6 +81,14 @@ class CPythonHost:
             available = left if available is None else min(available, left)
         return available
 
+    def give_memory_back(self) -> None:
+        """Trim the heap of glibc, which after large blocks were freed keeps as much for others."""
+        if sys.platform == "linux":
+            import ctypes
+
+            with contextlib.suppress(AttributeError):  # another C library
+                ctypes.CDLL(None).malloc_trim(0)
+
     async def plan_kernel(self, descriptor: bytes, options: KernelOptions) -> KernelPlan:
         """Ask the kernel how much memory a model takes."""
         from mlr.engines.kernel.wasmtime import plan

@@ -71,6 +71,9 @@ class PyodideHost:
         """A sentence for the user when the page is not cross-origin isolated."""
         return None if self._javascript.isolated else SINGLE_THREAD_REASON
 
+    def give_memory_back(self) -> None:
+        """Nothing: a WebAssembly memory does not shrink."""
+
     def memory_available(self) -> int | None:
         """All of the device's memory, which no model can go beyond; None where not told."""
         return int(self._javascript.deviceMemory * 2**30) or None
