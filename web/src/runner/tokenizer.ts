@@ -4,6 +4,7 @@ import { MlrError, messageOf } from "../shared/errors";
 import type { SpecialTokens } from "./manifest";
 import { TABLES } from "./tables";
 import { adapt } from "./tokenizer_json";
+import { withoutCopies } from "./tokenizer_model";
 
 const REPLACEMENT = "\ufffd";
 
@@ -29,7 +30,7 @@ export class TextTokenizer {
   constructor(json: unknown, fromGguf: boolean, named: SpecialTokens | null) {
     const tokenizerJson = adapt(json);
     try {
-      this.#tokenizer = new Tokenizer(tokenizerJson, { clean_up_tokenization_spaces: false });
+      this.#tokenizer = withoutCopies(tokenizerJson, (json) => new Tokenizer(json, { clean_up_tokenization_spaces: false }));
     } catch (error) {
       throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
     }

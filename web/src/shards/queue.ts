@@ -8,9 +8,9 @@ export class Queue<T> {
 
   constructor(readonly capacity: number) {}
 
-  /** Add an item, once there is room. Resolves to false when nobody wants it any more. */
-  async push(item: T): Promise<boolean> {
-    while (this.#items.length >= this.capacity && !this.#ended) await this.#change();
+  /** Add an item, once fewer than `waiting` wait. Resolves to false when nobody wants it any more. */
+  async push(item: T, waiting = this.capacity): Promise<boolean> {
+    while (this.#items.length >= waiting && !this.#ended) await this.#change();
     if (this.#ended) return false;
     this.#items.push(item);
     this.#signal();

@@ -1,3 +1,4 @@
+import { Buffers } from "./buffers";
 import type { Network } from "./network";
 import { Queue } from "./queue";
 import { ShardReader } from "./shard";
@@ -15,6 +16,7 @@ interface Active {
 
 /**
  * The pieces of a variant's file in order, from the chunk that holds `spec.start`, each verified.
+ * The bytes of a piece are valid until the next one is asked for.
  *
  * Several shards are read at once, from `store` where they are there, else from the network into
  * it. `ready` is told how many bytes are there of how many. Ending the iteration ends the requests
@@ -36,6 +38,7 @@ export async function* readVariant(
   let done = 0;
   const abort = new AbortController();
   const active: Active[] = [];
+  const buffers = new Buffers(spec.chunkSize);
   let started = 0;
 
   const startNext = () => {
@@ -43,7 +46,7 @@ export async function* readVariant(
     if (!next) return;
     const { shard, base, first } = next;
     const queue = new Queue<Piece>(QUEUED);
-    const reader = new ShardReader(shard, spec.chunkSize, base, queue, network, abort.signal, (bytes) => {
+    const reader = new ShardReader(shard, spec.chunkSize, base, queue, network, buffers, abort.signal, (bytes) => {
       done += bytes;
       ready(done, total);
     });
@@ -67,6 +70,7 @@ export async function* readVariant(
     for (let current = active[0]; current; current = active[0]) {
       for (let piece = await current.queue.next(); piece; piece = await current.queue.next()) {
         yield piece;
+        buffers.give(piece.bytes);
       }
       await current.done;
       active.shift();

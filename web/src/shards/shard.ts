@@ -1,12 +1,14 @@
 import { MlrError } from "../shared/errors";
 import { sha256 } from "./digest";
 import { fetchRange } from "./fetch";
+import type { Buffers } from "./buffers";
 import type { Network } from "./network";
 import type { Queue } from "./queue";
 import type { ShardFile } from "./store";
 import type { Piece, ShardSpec } from "./variant";
 
 const READ_AHEAD = 2; // chunks from the store whose digests are under way at once
+const QUEUED = 2; // chunks from the store that wait: it is read faster than they are used
 
 /**
  * Reads one shard, from the store as far as it is there and right, then from the network, and
@@ -18,6 +20,7 @@ export class ShardReader {
   readonly #base: number;
   readonly #queue: Queue<Piece>;
   readonly #network: Network;
+  readonly #buffers: Buffers;
   readonly #signal: AbortSignal;
   readonly #ready: (bytes: number) => void;
 
@@ -28,6 +31,7 @@ export class ShardReader {
     base: number,
     queue: Queue<Piece>,
     network: Network,
+    buffers: Buffers,
     signal: AbortSignal,
     ready: (bytes: number) => void,
   ) {
@@ -36,6 +40,7 @@ export class ShardReader {
     this.#base = base;
     this.#queue = queue;
     this.#network = network;
+    this.#buffers = buffers;
     this.#signal = signal;
     this.#ready = ready;
   }
@@ -54,9 +59,9 @@ export class ShardReader {
     return Math.min(this.#start(chunk + 1), this.#spec.size);
   }
 
-  async #push(chunk: number, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  async #push(chunk: number, bytes: Uint8Array<ArrayBuffer>, waiting?: number): Promise<boolean> {
     this.#ready(bytes.length);
-    return this.#queue.push({ offset: this.#base + this.#start(chunk), bytes });
+    return this.#queue.push({ offset: this.#base + this.#start(chunk), bytes }, waiting);
   }
 
   /** Push what the store has; returns the first chunk that it has not, or has wrongly. */
@@ -66,7 +71,7 @@ export class ShardReader {
     let ahead = first;
     for (;;) {
       while (ahead < this.#spec.chunks.length && pending.length < READ_AHEAD) {
-        const bytes = new Uint8Array(this.#end(ahead) - this.#start(ahead));
+        const bytes = this.#buffers.take(this.#end(ahead) - this.#start(ahead));
         if (!file.read(this.#start(ahead), bytes)) break;
         pending.push({ bytes, digest: sha256(bytes) });
         ahead++;
@@ -77,7 +82,7 @@ export class ShardReader {
         file.truncate(this.#start(chunk));
         return chunk;
       }
-      if (!(await this.#push(chunk, next.bytes))) return this.#spec.chunks.length;
+      if (!(await this.#push(chunk, next.bytes, QUEUED))) return this.#spec.chunks.length;
       chunk++;
     }
   }
@@ -85,7 +90,7 @@ export class ShardReader {
   async #fromNetwork(first: number, file: ShardFile | null): Promise<void> {
     const stream = fetchRange(this.#network, this.#spec.url, this.#start(first), this.#spec.size, this.#signal);
     let chunk = first;
-    let bytes = new Uint8Array(this.#end(chunk) - this.#start(chunk));
+    let bytes = this.#buffers.take(this.#end(chunk) - this.#start(chunk));
     let filled = 0;
     for await (let part of stream) {
       while (part.length > 0) {
@@ -99,7 +104,7 @@ export class ShardReader {
         if (!(await this.#push(chunk, verified))) return;
         chunk++;
         if (chunk < this.#spec.chunks.length) {
-          bytes = new Uint8Array(this.#end(chunk) - this.#start(chunk));
+          bytes = this.#buffers.take(this.#end(chunk) - this.#start(chunk));
           filled = 0;
         }
       }

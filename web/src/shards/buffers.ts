@@ -1,0 +1,19 @@
+/** Buffers of one size that are used again: a new one for each chunk would wait for the collector. */
+export class Buffers {
+  readonly #size: number;
+  readonly #free: ArrayBuffer[] = [];
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  /** `length` bytes, at most the size of a buffer, that hold anything. */
+  take(length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#free.pop() ?? new ArrayBuffer(this.#size), 0, length);
+  }
+
+  /** Whoever gives bytes back uses them no more. */
+  give(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#free.push(bytes.buffer);
+  }
+}
