@@ -1,0 +1,62 @@
+"""A model in a process of its own: `load.py ENGINE PATH THREADS CONTEXT SHORT LONG`; prints JSON.
+
+ENGINE is mlr or llama_cpp. Peak memory is what the process has resident at most, less what it has
+after the import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Generate = Callable[[str, int], Any]
+
+
+def resident(field: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+
+
+def load(engine: Any, path: str, threads: int, context: int) -> Generate:
+    """A function of a prompt and a number of tokens."""
+    if engine.__name__ == "mlr":
+        model = engine.load_sync(path, threads=threads, context_length=context)
+        return lambda prompt, count: model.generate(prompt, max_tokens=count)
+    llama = engine.Llama(
+        path,
+        n_ctx=context,
+        n_threads=threads,
+        n_threads_batch=threads,
+        n_batch=512,
+        verbose=False,
+    )
+    return lambda prompt, count: llama(prompt, max_tokens=count, temperature=0)
+
+
+def main() -> None:
+    """Load, answer a short prompt, then one that fills the context."""
+    name, path, threads, context, short, long = sys.argv[1:]
+    engine = importlib.import_module(name)
+    baseline = resident("VmRSS")
+    start = time.perf_counter()
+    generate = load(engine, path, int(threads), int(context))
+    loaded = time.perf_counter()
+    generate(short, 1)
+    answered = time.perf_counter()
+    generate(long, 2)
+    result = {
+        "load_ms": (loaded - start) * 1e3,
+        "first_token_ms": (answered - loaded) * 1e3,
+        "peak_bytes": resident("VmHWM") - baseline,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
