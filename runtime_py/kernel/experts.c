@@ -106,6 +106,9 @@ static Quantized quantized_from(const Quantized *x, uint64_t row) {
   part.scale += row * x->cols / 32;
   part.sum16 += row * x->cols / 16;
   part.sum32 += row * x->cols / 32;
+#ifdef MLR_NARROW
+  part.pair16 += row * x->cols / 8;
+#endif
   return part;
 }
 
