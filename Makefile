@@ -120,11 +120,12 @@ test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles
 fuzz: env ## Look for crashes with random input (ARGS="--seconds 600")
 	$(PY) -m tests.fuzz $(ARGS)
 
-bench: page chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
+bench: page package chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers
 	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
 	$(PY) -m tests.bench.bench_tokenizer
 	$(PY) -m tests.bench.bench_embeddings
 	$(PY) -m tests.bench.bench_browser $(DEMO_GGUF) $(DEMO_BUNDLE)
+	$(PY) -m tests.bench.bench_load $(DEMO_GGUF) $(DEMO_BUNDLE)
 
 lint: env web/node_modules/.installed ## ruff, mypy --strict, tsc, eslint
 	.venv/bin/ruff check .

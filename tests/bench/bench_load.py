@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_load [MODEL.gguf BUNDLE] [--threads 2] [--repeats 3] [--only HOST …]
 
-in the repository's root, on Linux; the page and the npm package have to be built (`make page`,
-`npm run package` in web/). Hosts take turns, each time in a fresh process; a peer that is not
+in the repository's root, on Linux; the page and the npm package have to be built (`make page
+package`). Hosts take turns, each time in a fresh process; a peer that is not
 there (llama-cpp-python, wllama) is left out.
 
 load         from the call of `load` to a model that is ready. The files are in the machine's page

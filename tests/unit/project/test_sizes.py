@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import zipfile
@@ -13,11 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 KERNELS = ROOT / "runtime_py" / "mlr" / "engines" / "kernel"
 PAGE = ROOT / "runtime_py" / "mlr" / "server" / "page"
+CLIENT = ROOT / "web" / "dist"
 
 KB = 1000
 MB = 1000 * KB
 
 KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
+CLIENT_BUDGET = 600 * KB  # the npm package in a browser and one kernel, compressed
 PAGE_BUDGET = 700 * KB  # scripts, styles, mlr's own Python; without Pyodide
 PYODIDE_BUDGET = 14 * MB
 WHEEL_BUDGET = 8 * MB
@@ -69,7 +72,7 @@ def total(paths: list[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-@pytest.mark.parametrize("build", ["simd", "relaxed", "narrow"])
+@pytest.mark.parametrize("build", ["simd", "relaxed", "narrow", "relaxed64"])
 def test_kernel(build: str) -> None:
     assert (KERNELS / f"kernel-{build}.wasm").stat().st_size < KERNEL_BUDGET
 
@@ -123,3 +126,13 @@ def test_wheel_holds_the_page(wheel: zipfile.ZipFile, page: list[Path]) -> None:
 def test_the_same_tree_gives_the_same_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     assert wheel.filename is not None
     assert build_wheel(tmp_path).read_bytes() == Path(wheel.filename).read_bytes()
+
+
+def test_a_cold_start_without_python_is_small() -> None:
+    if not CLIENT.is_dir():
+        pytest.skip("the npm package is not built: run `make package`")
+    files = [path for path in (CLIENT / "browser").glob("*.js") if path.name != "testing.js"]
+    assert files
+    for kernel in CLIENT.glob("kernel-*.wasm"):
+        sizes = [len(gzip.compress(path.read_bytes())) for path in [*files, kernel]]
+        assert sum(sizes) <= CLIENT_BUDGET, (kernel.name, sizes)
