@@ -19,14 +19,14 @@ import mlr.bundle.reader
 import mlr.engines.kernel.opening  # noqa: F401
 from mlr import hosts
 from mlr.errors import EngineError, MlrError
-from mlr.generation import Completion
+from mlr.generation import Completion, Token
 from mlr.hosts.base import LoadProgress
 from mlr.model import Model, load
 
 __all__ = ["Session"]
 
 ProgressSink = Callable[[str, int, int], object]  # stage, bytes done, bytes in all
-TokenSink = Callable[[int, str], object]  # token id, text
+TokenSink = Callable[[int, str, str | None], object]  # token id, text, log probabilities as JSON
 
 
 class Session:
@@ -68,7 +68,8 @@ class Session:
             async with self._loaded().stream(json.loads(prompt), **json.loads(options)) as tokens:
                 async for token in tokens:
                     if on_token is not None:
-                        on_token(token.id, token.text)
+                        likely = None if token.logprob is None else json.dumps(_logprobs(token))
+                        on_token(token.id, token.text, likely)
         except asyncio.CancelledError:
             return None
         assert tokens.completion is not None
@@ -150,12 +151,7 @@ def _completion(completion: Completion) -> dict[str, Any]:
         "finishReason": completion.finish_reason,
         "stopSequence": completion.stop_sequence,
         "tokens": [
-            {
-                "id": token.id,
-                "text": token.text,
-                "logprob": token.logprob,
-                "topLogprobs": [{"id": id, "logprob": value} for id, value in token.top_logprobs],
-            }
+            {"id": token.id, "text": token.text, **_logprobs(token)}
             for token in completion.tokens
             if token.logprob is not None
         ],
@@ -164,4 +160,11 @@ def _completion(completion: Completion) -> dict[str, Any]:
             "promptTokensPerSecond": timings.prompt_tokens_per_s,
             "decodeTokensPerSecond": timings.decode_tokens_per_s,
         },
+    }
+
+
+def _logprobs(token: Token) -> dict[str, Any]:
+    return {
+        "logprob": token.logprob,
+        "topLogprobs": [{"id": id, "logprob": value} for id, value in token.top_logprobs],
     }

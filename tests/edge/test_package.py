@@ -17,16 +17,17 @@ COLD_START_BUDGET = 600 * KB  # compressed: all that a page fetches besides the 
 SCRIPTS = ("mlr.js", "worker.js", "thread.js", "loader.js")
 
 PROGRAM = """
-import { load, MlrError, type Completion, type Model, type Token } from "mlr";
+import { load, MlrError, type Completion, type Embeddings, type Model, type Token } from "mlr";
 
 const model: Model = await load("bundle", { threads: 1, signal: AbortSignal.timeout(1) });
 const done: Completion = await model.generate({ messages: [{ role: "user", content: "Hi" }] });
-for await (const token of model.stream([1, 2], { stop: ["."], seed: 1 })) take(token);
-const vectors: Float32Array[] = await model.embed(["a"]);
-const code: string = new MlrError("FetchError", done.text + vectors.length).code;
+for await (const token of model.stream([1, 2], { stop: ["."], seed: 1, logprobs: 2 })) take(token);
+const { vectors, truncated }: Embeddings = await model.embed(["a"], { promptName: "query" });
+const count = vectors.length - truncated.length;
+const code: string = new MlrError("FetchError", done.text + count).code;
 
 function take(token: Token): string {
-  return token.text + code;
+  return token.text + token.topLogprobs.map(({ logprob }) => logprob).join() + code;
 }
 """
 

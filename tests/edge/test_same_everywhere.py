@@ -54,7 +54,11 @@ GENERATIONS: list[dict[str, Any]] = [
         "prompt": [5, 6, 7, 300],
         "options": SAMPLED | {"seed": 3, "stop": ["the ", *"aeiou0123456789"]},
     },
-    {"prompt": {"messages": MESSAGES}, "options": SAMPLED | {"seed": 11}},
+    {"prompt": {"messages": MESSAGES}, "options": SAMPLED | {"seed": 11, "logprobs": 0}},
+    {
+        "prompt": "The theory of the thing",
+        "options": GREEDY | {"frequencyPenalty": 1.5, "presencePenalty": -0.5, "logprobs": 20},
+    },
 ]
 
 
@@ -90,6 +94,18 @@ def snake(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def likelihoods(token: mlr.Token) -> dict[str, Any]:
+    """A token with log probabilities, as JavaScript gives it.
+
+    Not its text: of bytes that are no UTF-8 Python gives out what it can earlier.
+    """
+    return {
+        "id": token.id,
+        "logprob": token.logprob,
+        "topLogprobs": [{"id": id, "logprob": value} for id, value in token.top_logprobs],
+    }
+
+
 def in_python(bundle: Path) -> dict[str, Any]:
     """What CPython says, on one thread."""
     logits, completions = [], []
@@ -116,6 +132,9 @@ def in_python(bundle: Path) -> dict[str, Any]:
                     "promptTokenIds": done.prompt_token_ids,
                     "finishReason": done.finish_reason,
                     "stopSequence": done.stop_sequence,
+                    "tokens": [
+                        likelihoods(token) for token in done.tokens if token.logprob is not None
+                    ],
                 }
             )
     return {"logits": logits, "completions": completions}

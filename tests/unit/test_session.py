@@ -33,7 +33,7 @@ async def loaded(bundle: Path) -> Session:
 
 def test_load_and_generate(tiny_bundle: Path) -> None:
     progress: list[tuple[str, int, int]] = []
-    tokens: list[tuple[int, str]] = []
+    tokens: list[tuple[int, str, str]] = []
 
     async def run() -> tuple[Any, Any, Any]:
         session = Session()
@@ -43,7 +43,10 @@ def test_load_and_generate(tiny_bundle: Path) -> None:
         ids = json.loads(session.tokenize("hello", True))["value"]
         completion = await value(
             session.generate(
-                1, json.dumps("hello"), options(max_tokens=5), lambda *one: tokens.append(one)
+                1,
+                json.dumps("hello"),
+                options(max_tokens=5, logprobs=2),
+                lambda *one: tokens.append(one),
             )
         )
         await session.close()
@@ -52,7 +55,7 @@ def test_load_and_generate(tiny_bundle: Path) -> None:
 
     info, ids, completion = asyncio.run(run())
     with mlr.load_sync(tiny_bundle, threads=1) as model:
-        expected = model.generate("hello", max_tokens=5)
+        expected = model.generate("hello", max_tokens=5, logprobs=2)
         assert ids == model.tokenize("hello")
     assert info["name"] == "tiny"
     assert info["threads"] == 1
@@ -63,8 +66,11 @@ def test_load_and_generate(tiny_bundle: Path) -> None:
     assert progress[-1][1] == progress[-1][2]
     assert completion["tokenIds"] == expected.token_ids
     assert completion["finishReason"] == expected.finish_reason
-    assert [token for token, _ in tokens] == expected.token_ids
-    assert "".join(text for _, text in tokens) == expected.text
+    streamed = [{"id": id, "text": text, **json.loads(likely)} for id, text, likely in tokens]
+    assert streamed == completion["tokens"]
+    assert [token["id"] for token in streamed] == expected.token_ids
+    assert [token["logprob"] for token in streamed] == [t.logprob for t in expected.tokens]
+    assert "".join(token["text"] for token in streamed) == expected.text
 
 
 def test_a_stopped_generation_answers_with_nothing(tiny_bundle: Path) -> None:
@@ -72,7 +78,7 @@ def test_a_stopped_generation_answers_with_nothing(tiny_bundle: Path) -> None:
         session = await loaded(tiny_bundle)
         count = 0
 
-        def on_token(token: int, text: str) -> None:
+        def on_token(token: int, text: str, likely: str | None) -> None:
             nonlocal count
             count += 1
             if count == 3:

@@ -1,6 +1,6 @@
 import type { WorkerPort } from "../platform/platform";
 import { MlrError } from "../shared/errors";
-import type { LoadProgress, Reply, Request } from "../shared/protocol";
+import type { LoadProgress, Reply, Request, Token } from "../shared/protocol";
 
 type WithoutId<T> = T extends { id: number } ? Omit<T, "id"> : never;
 
@@ -15,7 +15,7 @@ export interface Pending {
 interface Waiting {
   resolve: (value: unknown) => void;
   reject: (error: unknown) => void;
-  onToken: ((id: number, text: string) => void) | undefined;
+  onToken: ((token: Token) => void) | undefined;
 }
 
 /** Requests to the worker that a model runs in, and its answers. */
@@ -38,7 +38,7 @@ export class Connection {
   }
 
   /** Send a request. `onToken` hears of a generation's tokens. */
-  ask(request: Ask, onToken?: (id: number, text: string) => void): Pending {
+  ask(request: Ask, onToken?: (token: Token) => void): Pending {
     const id = this.#next++;
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#ended) {
@@ -77,7 +77,7 @@ export class Connection {
     }
     const waiting = this.#waiting.get(reply.id);
     if (reply.type === "token") {
-      waiting?.onToken?.(reply.token, reply.text);
+      waiting?.onToken?.(reply.token);
       return;
     }
     this.#waiting.delete(reply.id);

@@ -5,7 +5,7 @@ import { load } from "./load";
 export type { CacheEntry } from "./cache";
 export type { LoadOptions } from "./load";
 export type { Model } from "./model";
-export type { Token, TokenStream } from "./stream";
+export type { TokenStream } from "./stream";
 export type * from "../shared/protocol";
 export { MlrError } from "../shared/errors";
 export { cache, load };

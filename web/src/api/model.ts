@@ -1,5 +1,5 @@
 import { MlrError } from "../shared/errors";
-import type { Chat, Completion, GenerateOptions, ModelInfo, Prompt } from "../shared/protocol";
+import type { Chat, Completion, GenerateOptions, ModelInfo, Prompt, Token } from "../shared/protocol";
 import type { Connection } from "./connection";
 import { TokenStream } from "./stream";
 
@@ -57,7 +57,7 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
   #start(
     prompt: AnyPrompt,
     { signal, ...options }: Generating,
-    onToken: ((id: number, text: string) => void) | undefined,
+    onToken: ((token: Token) => void) | undefined,
   ): { answer: Promise<Completion | null>; stop: () => void } {
     signal?.throwIfAborted();
     const tokens = onToken !== undefined;

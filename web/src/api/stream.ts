@@ -1,14 +1,8 @@
-import type { Completion } from "../shared/protocol";
-
-/** One generated token. `text` may be empty while a character is incomplete. */
-export interface Token {
-  id: number;
-  text: string;
-}
+import type { Completion, Token } from "../shared/protocol";
 
 /** What a stream needs from the model; `start` answers with null when it was stopped. */
 export interface Generation {
-  start(onToken: (id: number, text: string) => void): { answer: Promise<Completion | null>; stop: () => void };
+  start(onToken: (token: Token) => void): { answer: Promise<Completion | null>; stop: () => void };
 }
 
 /**
@@ -57,9 +51,9 @@ export class TokenStream implements AsyncIterableIterator<Token> {
 
   #start(): void {
     if (this.#stop || this.#ended) return;
-    const { answer, stop } = this.#generation.start((id, text) => {
+    const { answer, stop } = this.#generation.start((token) => {
       if (this.#ended) return;
-      this.#tokens.push({ id, text });
+      this.#tokens.push(token);
       this.#signal();
     });
     this.#stop = stop;

@@ -2,10 +2,13 @@
 export { load, type LoadOptions } from "./load";
 export type { Generating } from "../api/model";
 export type { Model } from "./model";
-export type { Token, TokenStream } from "../api/stream";
+export type { TokenStream } from "../api/stream";
 export type {
+  Alternative,
   Chat,
   Completion,
+  EmbedOptions,
+  Embeddings,
   GenerateOptions,
   License,
   LoadProgress,
@@ -13,5 +16,6 @@ export type {
   ModelInfo,
   Prompt,
   Timings,
+  Token,
 } from "../shared/protocol";
 export { MlrError } from "../shared/errors";

@@ -1,5 +1,5 @@
 import { Model as BaseModel } from "../api/model";
-import type { Chat, ModelInfo, Prompt } from "../shared/protocol";
+import type { Chat, Embeddings, EmbedOptions, ModelInfo, Prompt } from "../shared/protocol";
 
 /** A loaded model. It runs one generation at a time; further ones wait for their turn. */
 export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
@@ -8,8 +8,13 @@ export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
     return (await this.connection.ask({ type: "detokenize", ids }).answer) as string;
   }
 
-  /** A vector for each text, pooled and normalized as the model says. Rejects with `UnsupportedModelError` when the model has none. */
-  async embed(texts: string[]): Promise<Float32Array[]> {
-    return (await this.connection.ask({ type: "embed", texts }).answer) as Float32Array[];
+  /**
+   * A vector for each text, or list of token ids, which are taken as they are. Rejects with
+   * `UnsupportedModelError` when the model has none, `RequestError`, and `ContextLengthError` for a
+   * long text that is not to be cut.
+   */
+  async embed(texts: string | Prompt[], options: EmbedOptions = {}): Promise<Embeddings> {
+    const request = { type: "embed", texts: typeof texts === "string" ? [texts] : texts, options } as const;
+    return (await this.connection.ask(request).answer) as Embeddings;
   }
 }

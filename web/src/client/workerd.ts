@@ -15,7 +15,7 @@ import { Model } from "./model";
 
 export type { Generating } from "../api/model";
 export type { Model } from "./model";
-export type { Token, TokenStream } from "../api/stream";
+export type { TokenStream } from "../api/stream";
 export type * from "../shared/protocol";
 export { MlrError } from "../shared/errors";
 

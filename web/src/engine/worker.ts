@@ -1,6 +1,6 @@
 /** The engine's worker: Python with one model in it. */
 import { MlrError, messageOf } from "../shared/errors";
-import type { GenerateOptions, LoadProgress, Reply, Request } from "../shared/protocol";
+import type { GenerateOptions, LoadProgress, Reply, Request, Token } from "../shared/protocol";
 import { PythonHost } from "./host";
 import { startPython } from "./python";
 
@@ -13,7 +13,7 @@ interface Session {
     id: number,
     prompt: string,
     options: string,
-    onToken: ((token: number, text: string) => void) | undefined,
+    onToken: ((id: number, text: string, logprobs: string | undefined) => void) | undefined,
   ): Promise<string>;
   stop(id: number): void;
   tokenize(text: string, addSpecial: boolean): string;
@@ -24,6 +24,8 @@ interface Session {
 type Answer = { value: unknown } | { error: { name: string; message: string } };
 
 const MAX_DEFAULT_THREADS = 8; // as in `mlr.hosts.pyodide`
+
+const NO_LOGPROBS: Omit<Token, "id" | "text"> = { logprob: null, topLogprobs: [] };
 
 let session: Session | undefined;
 
@@ -56,8 +58,9 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
   if (!session) throw new MlrError("EngineError", "no model is loaded");
   switch (request.type) {
     case "generate": {
-      const onToken = (token: number, text: string) => {
-        reply({ type: "token", id: request.id, token, text });
+      const onToken = (id: number, text: string, logprobs: string | undefined) => {
+        const likely = logprobs ? (JSON.parse(logprobs) as Omit<Token, "id" | "text">) : NO_LOGPROBS;
+        reply({ type: "token", id: request.id, token: { id, text, ...likely } });
       };
       return unwrap(
         await session.generate(

@@ -1,6 +1,7 @@
 import type { Kernel } from "../kernel/kernel";
 import { check } from "../kernel/feeder";
 import { MlrError } from "../shared/errors";
+import type { Alternative } from "../shared/protocol";
 import type { Sampling } from "./options";
 
 /** What an engine needs to know of a model. */
@@ -9,6 +10,8 @@ export interface Shape {
   vocabularySize: number;
   /** How wide an embedding is; 0 for a model that gives none. */
   embeddingSize: number;
+  /** Whether embeddings have the length 1. */
+  normalized: boolean;
   /** Whether texts are read from the left to the right, and can be gone on with. */
   causal: boolean;
 }
@@ -81,9 +84,6 @@ export class Engine {
 
   /** Append at most `batch` ids; `logits`: compute those after the last. */
   evaluate(ids: number[], logits: boolean): void {
-    if (!this.#shape.causal) {
-      throw new MlrError("UnsupportedModelError", "this model gives embeddings and cannot generate");
-    }
     const wanted = new Uint32Array(ids.length);
     if (logits) wanted[ids.length - 1] = 1;
     this.#write(this.#tokens, Int32Array.from(ids));
@@ -92,9 +92,15 @@ export class Engine {
     for (const id of ids) this.#evaluated.push(id);
   }
 
-  /** Throws `UnsupportedModelError` for a model that gives no embeddings. */
-  checkEmbeds(): void {
-    if (this.#shape.embeddingSize > 0) return;
+  /** Throws `UnsupportedModelError` for a model that gives embeddings, or ranks. */
+  checkGenerates(): void {
+    if (this.#shape.embeddingSize === 0) return;
+    throw new MlrError("UnsupportedModelError", "this model makes embeddings, and no text");
+  }
+
+  /** Whether its embeddings have the length 1. Throws `UnsupportedModelError` for a model that gives none. */
+  embedsNormalized(): boolean {
+    if (this.#shape.embeddingSize > 0) return this.#shape.normalized;
     throw new MlrError("UnsupportedModelError", "this model gives no embeddings");
   }
 
@@ -146,8 +152,8 @@ export class Engine {
       sampling.minP,
       sampling.repeatPenalty,
       sampling.repeatLastN,
-      0, // frequency penalty
-      0, // presence penalty
+      sampling.frequencyPenalty,
+      sampling.presencePenalty,
       Number(sampling.seed & 0xffffffffn),
       Number(sampling.seed >> 32n),
     );
@@ -156,6 +162,21 @@ export class Engine {
   /** The next token, chosen from the last logits. It is not appended. */
   sample(): number {
     return this.#call("mlr_sample", 0, 0);
+  }
+
+  /** The `count` likeliest tokens of the last logits, best first. */
+  top(count: number): Alternative[] {
+    const found = this.#call("mlr_top", 0, count);
+    const view = new DataView(this.#kernel.read(this.#call("mlr_staging"), 8 * found).buffer);
+    return Array.from({ length: found }, (_, i) => ({
+      id: view.getUint32(8 * i, true),
+      logprob: view.getFloat32(8 * i + 4, true),
+    }));
+  }
+
+  /** The log probability of a token in the last logits. */
+  logprob(id: number): number {
+    return this.#kernel.call("mlr_logprob", 0, id); // negative as a rule, and no error
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 /** The loop from prompt ids to a completion, one token at a time: as `mlr.generation` does it. */
 import { scope } from "#scope";
-import type { Completion, Timings } from "../shared/protocol";
+import type { Completion, Timings, Token } from "../shared/protocol";
 import type { Engine } from "./engine";
 import type { Generating } from "./options";
 import { StopMatcher } from "./stop";
@@ -13,7 +13,7 @@ export async function generate(
   prompt: number[],
   options: Generating,
   stopped: () => boolean,
-  onToken: (id: number, text: string) => void,
+  onToken: (token: Token) => void,
 ): Promise<Completion | null> {
   const clock = new Clock();
   engine.configure(options.sampling);
@@ -28,6 +28,7 @@ export async function generate(
   const stream = tokenizer.stream();
   const matcher = new StopMatcher(options.stop);
   const ids: number[] = [];
+  const tokens: Token[] = [];
   let text = "";
   let reason: Completion["finishReason"] = "length";
   for (let last = false; !last; ) {
@@ -37,6 +38,7 @@ export async function generate(
     clock.tokenDone();
     const ended = tokenizer.endIds.has(id);
     if (!ended) ids.push(id);
+    const likely = ended ? NO_LOGPROBS : likelihood(engine, id, options.logprobs);
     let piece = ended ? stream.flush() : stream.push(id);
     // the newest token is not evaluated yet, so the context is full one token earlier
     last = ended || ids.length >= options.maxTokens || engine.position >= engine.contextLength;
@@ -47,7 +49,11 @@ export async function generate(
     if (ended || matcher.found !== null) reason = "stop";
     text += piece;
     // an end token is given out only when it brings text that was held back
-    if (piece || !ended) onToken(id, piece);
+    if (piece || !ended) {
+      const token = { id, text: piece, ...likely };
+      if (token.logprob !== null) tokens.push(token);
+      onToken(token);
+    }
     await scope.turn();
     if (stopped()) return null;
   }
@@ -57,8 +63,21 @@ export async function generate(
     promptTokenIds: prompt,
     finishReason: reason,
     stopSequence: matcher.found,
+    tokens,
     timings: clock.timings(prompt.length - shared),
   };
+}
+
+type Likelihood = Pick<Token, "logprob" | "topLogprobs">;
+
+const NO_LOGPROBS: Likelihood = { logprob: null, topLogprobs: [] };
+
+/** A token's log probability in the last logits, beside those of the `count` likeliest. */
+function likelihood(engine: Engine, id: number, count: number | null): Likelihood {
+  if (count === null) return NO_LOGPROBS;
+  const topLogprobs = count > 0 ? engine.top(count) : [];
+  const found = topLogprobs.find((one) => one.id === id);
+  return { logprob: found ? found.logprob : engine.logprob(id), topLogprobs };
 }
 
 class Clock {

@@ -10,7 +10,7 @@ import type { EngineOptions, ModelInfo } from "../shared/protocol";
 import { Bundle } from "./bundle";
 import { buildDescriptor } from "./descriptor";
 import { Engine, type Shape } from "./engine";
-import type { Manifest } from "./manifest";
+import type { EmbeddingSettings, Manifest } from "./manifest";
 import { TextTokenizer } from "./tokenizer";
 
 const MAX_DEFAULT_THREADS = 8;
@@ -28,6 +28,7 @@ export interface LoadedModel {
   engine: Engine;
   tokenizer: TextTokenizer;
   chatTemplate: string | null;
+  embedding: EmbeddingSettings | null;
 }
 
 /** What is shared by all models that a host loads. */
@@ -72,7 +73,8 @@ export async function loadModel(
       reading,
     ]);
     const engine = new Engine(kernel, shapeOf(manifest, plan));
-    return { info: describe(manifest, plan, kernel.detail, stored), engine, tokenizer, chatTemplate };
+    const info = describe(manifest, plan, kernel.detail, stored);
+    return { info, engine, tokenizer, chatTemplate, embedding: manifest.embedding };
   } catch (error) {
     kernel?.close();
     throw error;
@@ -173,6 +175,7 @@ function shapeOf({ variant: { config } }: Manifest, plan: Plan): Shape {
     contextLength: plan.options.contextLength,
     vocabularySize: config.n_vocab as number,
     embeddingSize: pooling === "none" ? 0 : width,
+    normalized: config.normalize_embeddings !== false,
     causal: config.causal !== false,
   };
 }

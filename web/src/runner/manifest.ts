@@ -10,6 +10,7 @@ const MAX_BYTES = 2 ** 42;
 const MAX_SMALL_FILE = 256 * 2 ** 20;
 const MAX_SHARDS = 2 ** 16;
 const MAX_TENSORS = 2 ** 16;
+const MAX_PROMPTS = 256;
 const SHA256 = /^[0-9a-f]{64}$/;
 // Every segment begins with a letter, a digit or _, so none can be "..", a root or another origin.
 const PATH = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(\/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,7}$/;
@@ -42,6 +43,15 @@ export interface SpecialTokens {
   end: string;
 }
 
+/** How texts are made into embeddings, as the model's own files say. */
+export interface EmbeddingSettings {
+  /** A longer text is cut; null: the context's length. */
+  maxTokens: number | null;
+  /** Texts to put in front of a text, by what they are for. */
+  prompts: ReadonlyMap<string, string>;
+  defaultPrompt: string | null;
+}
+
 export interface Manifest {
   name: string;
   architecture: string;
@@ -54,6 +64,7 @@ export interface Manifest {
   tokenizerFromGguf: boolean;
   specialTokens: SpecialTokens | null;
   chatTemplate: FileEntry | null;
+  embedding: EmbeddingSettings | null;
   /** The first variant for the kernel. */
   variant: Variant;
 }
@@ -83,6 +94,7 @@ export function parseManifest(text: string, where: string): Manifest {
     tokenizerFromGguf: top.object("tokenizer").raw("format") === "gguf",
     specialTokens: top.has("special_tokens") ? specialTokens(top.object("special_tokens")) : null,
     chatTemplate: top.has("chat_template") ? file(top.object("chat_template")) : null,
+    embedding: top.has("embedding") ? embedding(top.object("embedding")) : null,
     variant: kernelVariant(top),
   };
 }
@@ -98,6 +110,21 @@ function specialTokens(entry: Checked): SpecialTokens {
   if (!ends.every((id) => Number.isInteger(id))) throw entry.error("ends", "must be ids of tokens");
   const text = (name: string) => (entry.has(name) ? entry.object(name).text("text", /^[^]{0,65536}$/) : "");
   return { ends: ends as number[], begin: text("bos"), end: text("eos") };
+}
+
+function embedding(entry: Checked): EmbeddingSettings {
+  const texts = entry.object("prompts");
+  const names = Object.keys(texts.all());
+  if (names.length > MAX_PROMPTS) throw entry.error("prompts", `must be at most ${MAX_PROMPTS}`);
+  const settings = {
+    maxTokens: entry.has("max_tokens") ? entry.integer("max_tokens", 1, 2 ** 30) : null,
+    prompts: new Map(names.map((name) => [name, texts.text(name)])),
+    defaultPrompt: entry.optionalText("default_prompt"),
+  };
+  if (settings.defaultPrompt !== null && !settings.prompts.has(settings.defaultPrompt)) {
+    throw entry.error("default_prompt", "is not among the prompts");
+  }
+  return settings;
 }
 
 function file(entry: Checked): FileEntry {

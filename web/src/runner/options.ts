@@ -4,6 +4,7 @@ import type { GenerateOptions } from "../shared/protocol";
 
 const MAX_STOP_SEQUENCES = 16;
 const DEFAULT_MAX_TOKENS = 128;
+const MAX_LOGPROBS = 20;
 
 export interface Sampling {
   temperature: number;
@@ -12,12 +13,16 @@ export interface Sampling {
   minP: number;
   repeatPenalty: number;
   repeatLastN: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
   seed: bigint;
 }
 
 export interface Generating {
   maxTokens: number;
   stop: string[];
+  /** How many alternatives are wanted; null: no log probabilities. */
+  logprobs: number | null;
   sampling: Sampling;
 }
 
@@ -28,20 +33,25 @@ const RANGES: [name: Exclude<keyof Sampling, "seed">, low: number, high: number,
   ["minP", 0, 1, 0, false],
   ["repeatPenalty", 0.01, 100, 1, false],
   ["repeatLastN", 0, 2 ** 20, 64, true],
+  ["frequencyPenalty", -2, 2, 0, false],
+  ["presencePenalty", -2, 2, 0, false],
 ];
 
-const KNOWN = new Set(["maxTokens", "stop", "seed", ...RANGES.map(([name]) => name)]);
+const KNOWN = new Set(["maxTokens", "stop", "seed", "logprobs", ...RANGES.map(([name]) => name)]);
 
 /** Throws `RequestError` for a value out of its range and for a name that is not known. */
 export function checkOptions(options: GenerateOptions): Generating {
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name)) throw wrong(`unknown generation option ${name}`);
   }
-  const { maxTokens = DEFAULT_MAX_TOKENS, stop = [], seed = randomSeed() } = options;
+  const { maxTokens = DEFAULT_MAX_TOKENS, stop = [], seed = randomSeed(), logprobs = null } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 1) throw wrong("maxTokens must be a whole number of at least 1");
   const sequences = typeof stop === "string" ? [stop] : stop;
   if (!Array.isArray(sequences) || sequences.length > MAX_STOP_SEQUENCES || !sequences.every(isText)) {
     throw wrong(`stop must be at most ${MAX_STOP_SEQUENCES} strings, none of them empty`);
+  }
+  if (logprobs !== null && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MAX_LOGPROBS)) {
+    throw wrong(`logprobs must be a whole number from 0 to ${MAX_LOGPROBS}`);
   }
   const sampling: Partial<Sampling> = { seed: checkSeed(seed) };
   for (const [name, low, high, usual, whole] of RANGES) {
@@ -51,7 +61,7 @@ export function checkOptions(options: GenerateOptions): Generating {
     }
     sampling[name] = value;
   }
-  return { maxTokens, stop: sequences, sampling: sampling as Sampling };
+  return { maxTokens, stop: sequences, logprobs, sampling: sampling as Sampling };
 }
 
 function isText(value: unknown): boolean {

@@ -1,9 +1,9 @@
 /** One model, and the generations that run or wait on it: what answers a `Connection`'s requests. */
-import { scope } from "#scope";
 import { MlrError } from "../shared/errors";
-import type { Chat, Prompt, Reply, Request } from "../shared/protocol";
+import type { Chat, Embeddings, Prompt, Reply, Request } from "../shared/protocol";
 import { asMlrError } from "./failure";
 import { renderChat } from "./chat";
+import { embed } from "./embedding";
 import { generate } from "./generation";
 import { type LoadedModel, loadModel, type Surroundings } from "./loading";
 import { checkOptions } from "./options";
@@ -64,7 +64,7 @@ export class Runner {
       case "logits":
         return this.#inTurn(() => this.#logits(request.ids));
       case "embed":
-        return this.#inTurn(() => this.#embed(request.texts));
+        return this.#inTurn(() => this.#embed(request));
     }
   }
 
@@ -92,25 +92,18 @@ export class Runner {
     const stopped = () => this.#closed || this.#stopped.has(id);
     if (stopped()) return null;
     const { engine, tokenizer } = this.#loaded();
+    engine.checkGenerates();
     const checked = checkOptions(options);
     const ids = this.#prompt(prompt);
     engine.checkPrompt(ids);
-    return generate(engine, tokenizer, ids, checked, stopped, (token, text) => {
-      if (tokens) this.#reply({ type: "token", id, token, text });
+    return generate(engine, tokenizer, ids, checked, stopped, (token) => {
+      if (tokens) this.#reply({ type: "token", id, token });
     });
   }
 
-  async #embed(texts: string[]): Promise<Float32Array[]> {
-    const { engine, tokenizer } = this.#loaded();
-    engine.checkEmbeds();
-    const ids = texts.map((text) => tokenizer.encode(text, true));
-    for (const text of ids) engine.checkPrompt(text);
-    const embeddings: Float32Array[] = [];
-    while (embeddings.length < ids.length) {
-      embeddings.push(...engine.embed(ids.slice(embeddings.length)));
-      await scope.turn();
-    }
-    return embeddings;
+  async #embed({ texts, options }: Extract<Asked, { type: "embed" }>): Promise<Embeddings> {
+    const { engine, tokenizer, embedding } = this.#loaded();
+    return embed(engine, tokenizer, embedding, texts, options);
   }
 
   #prompt(prompt: Prompt | Chat): number[] {

@@ -17,6 +17,24 @@ export interface Timings {
   decodeTokensPerSecond: number | null;
 }
 
+/** A token and its log probability: of the model itself, before penalties and temperature. */
+export interface Alternative {
+  id: number;
+  logprob: number;
+}
+
+/**
+ * One generated token. `text` may be empty while a character is incomplete or while the text so far
+ * could be the start of a stop sequence. Where `logprobs` are asked for, `logprob` is the token's
+ * and `topLogprobs` are the likeliest tokens, best first; an end token has none.
+ */
+export interface Token {
+  id: number;
+  text: string;
+  logprob: number | null;
+  topLogprobs: Alternative[];
+}
+
 export interface Completion {
   text: string;
   tokenIds: number[];
@@ -24,6 +42,8 @@ export interface Completion {
   /** `stop`: an end token or a stop sequence; `length`: `maxTokens`, or the context is full. */
   finishReason: "stop" | "length";
   stopSequence: string | null;
+  /** Those with log probabilities; none unless `logprobs` are asked for. */
+  tokens: Token[];
   timings: Timings;
 }
 
@@ -70,7 +90,29 @@ export interface GenerateOptions {
   minP?: number;
   repeatPenalty?: number;
   repeatLastN?: number;
+  frequencyPenalty?: number;
+  presencePenalty?: number;
   seed?: number;
+  /** How many of the likeliest tokens are wanted beside each token, 0 to 20; without it there are no log probabilities. */
+  logprobs?: number;
+}
+
+export interface EmbedOptions {
+  /** A prompt of the model's own files to put in front, such as `query`. */
+  promptName?: string;
+  /** Whether vectors have the length 1; without it as the model says. */
+  normalize?: boolean;
+  /** Cut texts that are longer than the model takes (the default), or refuse them. */
+  truncate?: boolean;
+}
+
+export interface Embeddings {
+  /** One for each text, in their order. */
+  vectors: Float32Array[];
+  /** How many were evaluated. */
+  tokens: number;
+  /** Indices of the texts that were cut. */
+  truncated: number[];
 }
 
 export interface EngineOptions {
@@ -103,12 +145,12 @@ export type Request =
   | { type: "stop"; id: number }
   | { type: "tokenize"; id: number; text: string; addSpecial: boolean }
   | { type: "detokenize"; id: number; ids: number[] }
-  | { type: "embed"; id: number; texts: string[] }
+  | { type: "embed"; id: number; texts: Prompt[]; options: EmbedOptions }
   | { type: "logits"; id: number; ids: number[] }
   | { type: "close"; id: number };
 
 export type Reply =
   | { type: "progress"; progress: LoadProgress }
-  | { type: "token"; id: number; token: number; text: string }
+  | { type: "token"; id: number; token: Token }
   | { type: "done"; id: number; value: unknown }
   | { type: "failed"; id: number; name: string; message: string };
