@@ -111,6 +111,14 @@ def test_a_missing_bundle(ask: Ask, site: Site) -> None:
     assert "404" in answer["message"]
 
 
+def test_a_bundle_of_the_first_version(ask: Ask, site: Site, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    site.texts["/bundle/manifest.json"] = json.dumps(manifest | {"schema_version": 1}).encode()
+    (answer,) = ask("load", f"{site.url}/bundle/")
+    assert answer["name"] == "ManifestError"
+    assert "packaged anew" in answer["message"]
+
+
 def test_a_shard_that_is_damaged(ask: Ask, site: Site, shards: list[str]) -> None:
     site.flips[shards[1]] = [5, 5]
     (answer,) = ask("load", f"{site.url}/bundle/")

@@ -83,6 +83,10 @@ export function parseManifest(text: string, where: string): Manifest {
   if (version > TABLES.schemaVersion) {
     throw top.error("schema_version", `is ${version}, and this mlr reads up to ${TABLES.schemaVersion}: upgrade mlr`);
   }
+  if (version < 2) {
+    // its configuration leaves out what Python knows of the architecture, and it has no tokenizer.json
+    throw top.error("schema_version", "is 1: clients without Python need a bundle that mlr-build has packaged anew");
+  }
   const license = top.object("license");
   return {
     name: top.text("name", /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/),
