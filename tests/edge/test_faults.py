@@ -38,6 +38,42 @@ self.onmessage = ({ data: { module, memory } }) => {
 """,
 }
 
+# A thread that says it is ready and then is not there.
+SILENT_THREAD = {
+    "node": """
+import { parentPort } from "node:worker_threads";
+parentPort.once("message", () => { parentPort.postMessage({ type: "ready" }); });
+""",
+    "deno": 'self.onmessage = () => { self.postMessage({ type: "ready" }); self.close(); };',
+}
+
+# Before a pass of 13 tokens the kernel's own pointer to them is sent out of its memory.
+CORRUPTING = """
+{
+  const Instance = WebAssembly.Instance;
+  WebAssembly.Instance = function (module, imports) {
+    const { exports } = new Instance(module, imports);
+    const mlr_eval = (count) => {
+      const words = new Uint32Array(imports.env.memory.buffer, 0, exports.mlr_tokens() / 4);
+      if (count === 13) words[words.indexOf(exports.mlr_tokens())] = 2 ** 32 - 1;
+      return exports.mlr_eval(count);
+    };
+    return { exports: { ...exports, mlr_eval } };
+  };
+}
+"""
+
+# A host that has no memory left for a model.
+SCARCE = """
+{
+  const Memory = WebAssembly.Memory;
+  WebAssembly.Memory = function (limits) {
+    if (limits.shared && limits.initial > 64) throw new RangeError("could not allocate memory");
+    return new Memory(limits);
+  };
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -185,6 +221,37 @@ def test_a_thread_that_fails(ask: Ask, host: str, package: Path, tmp_path: Path)
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert "a kernel thread failed; load the model again" in first["message"]
+
+
+def test_a_thread_that_ended_without_a_word(
+    ask: Ask, host: str, package: Path, tmp_path: Path
+) -> None:
+    """The kernel waits ten seconds for a sign of life, then gives up."""
+    script = SILENT_THREAD[HOSTS[host]]
+    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", script)
+    first, second = ask("lost", path=path)
+    assert first["code"] == second["code"] == "engine"
+    assert first["ms"] < 20_000
+
+
+def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    file = f"{HOSTS[host]}/worker.js"
+    script = (package / file).read_text(encoding="utf-8")
+    path = changed(package, tmp_path, file, CORRUPTING + script)
+    first, second, fresh = ask("trap", path=path)
+    assert first["code"] == second["code"] == "engine"
+    assert "mlr_eval failed in the kernel" in first["message"]
+    assert len(fresh["tokenIds"]) == 20
+
+
+def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    file = f"{HOSTS[host]}/worker.js"
+    script = (package / file).read_text(encoding="utf-8")
+    path = changed(package, tmp_path, file, SCARCE + script)
+    (answer,) = ask("load", path=path)
+    assert answer["code"] == "capacity"
+    assert "smaller contextLength" in answer["message"]
+    assert codes(ask("load")) == [""]
 
 
 def test_a_worker_that_dies(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:

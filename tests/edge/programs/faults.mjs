@@ -68,6 +68,12 @@ const scenarios = {
     await model.close();
     return answers;
   },
+  trap: async () => {
+    const model = await load(bundle, OPTIONS);
+    const answers = [await outcome(model.generate(new Array(13).fill(5))), await outcome(generate(model))];
+    await model.close();
+    return [...answers, await outcome(withModel(generate))];
+  },
   closed: async () => {
     const model = await load(bundle, OPTIONS);
     const running = outcome(model.generate([5], { maxTokens: 1e6 }));

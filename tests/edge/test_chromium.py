@@ -1,0 +1,109 @@
+"""The npm package in a page: it stays responsive, and what runs can be given up at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.site import Site, serve_site
+from tests.support.bundles import package as package_bundle
+
+START = """
+    const { load, MlrError } = await import("/package/browser/mlr.js");
+    const options = { threads: 2, contextLength: 8192 };
+    const nameOf = (error) => (error instanceof MlrError ? error.code : error.name);
+    const outcome = (promise) => promise.then(() => "ended", nameOf);
+"""
+
+
+@pytest.fixture(scope="module")
+def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The package, a tiny bundle, and an empty page."""
+    bundle = package_bundle(tmp_path_factory.mktemp("tiny"), n_layers=4, context_length=8192)
+    with serve_site({"/package/": package, "/bundle/": bundle}) as site:
+        site.texts["/page.html"] = b"<!doctype html>"
+        yield site
+
+
+@pytest.fixture(scope="module")
+def page(site: Site, chromium: str) -> Iterator[Page]:
+    """A tab with the empty page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{site.url}/page.html")
+        yield page
+        browser.close()
+
+
+def run(page: Page, script: str) -> Any:
+    """What an asynchronous function's body returns in the page."""
+    return page.evaluate(f"async () => {{ {START} {script} }}")
+
+
+def test_a_load_that_is_given_up(page: Page, site: Site) -> None:
+    site.stalls["/bundle/manifest.json"] = 2
+    took, name = run(
+        page,
+        """
+        const start = performance.now();
+        const signal = AbortSignal.timeout(200);
+        const name = await outcome(load("/bundle/", { ...options, signal }));
+        return [performance.now() - start, name];
+        """,
+    )
+    del site.stalls["/bundle/manifest.json"]
+    assert name == "TimeoutError", "the signal's own reason"
+    assert took < 1500
+
+
+def test_streams_that_are_given_up(page: Page) -> None:
+    """By the signal, then by closing the model; in between the model goes on."""
+    aborted, after, closed, closed_after = run(
+        page,
+        """
+        const model = await load("/bundle/", options);
+        const whole = await model.generate("hello", { maxTokens: 8 });
+        const read = async (streaming, then) => {
+          let count = 0;
+          for await (const token of model.stream("hello", { maxTokens: 1e6, ...streaming })) {
+            if (++count === 3) then();
+          }
+        };
+        const controller = new AbortController();
+        const aborted = await outcome(
+          read({ signal: controller.signal }, () => controller.abort(new TypeError("enough"))),
+        );
+        const again = await model.generate("hello", { maxTokens: 8 });
+        const closed = await outcome(read({}, () => model.close()));
+        return [aborted, again.text === whole.text, closed, await outcome(model.tokenize("a"))];
+        """,
+    )
+    assert (aborted, after) == ("TypeError", True)
+    assert (closed, closed_after) == ("ended", "engine")
+
+
+def test_the_page_stays_responsive(page: Page) -> None:
+    """A timer of 20 ms goes on while a long prompt is read and tokens come."""
+    longest, ticks, tokens = run(
+        page,
+        """
+        const model = await load("/bundle/", options);
+        let [last, longest, ticks] = [performance.now(), 0, 0];
+        const timer = setInterval(() => {
+          const now = performance.now();
+          [longest, last, ticks] = [Math.max(longest, now - last), now, ticks + 1];
+        }, 20);
+        const { tokenIds } = await model.generate(new Array(2000).fill(5), { maxTokens: 100 });
+        clearInterval(timer);
+        await model.close();
+        return [longest, ticks, tokenIds.length];
+        """,
+    )
+    assert tokens > 1
+    assert ticks >= 5
+    assert longest < 500, "a loaded machine makes timers late, but not by this much"
