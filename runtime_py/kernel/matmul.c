@@ -294,8 +294,11 @@ static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations
   tile_times(w, tile, a, token, 1, out);
 }
 
-/* Tokens from which on unpacking once pays: bytes take longest to unpack. */
-#define GEMM_TOKENS(type) ((type) == TYPE_Q8_0 ? 12u : 4u)
+/* Tokens from which on unpacking once pays: bytes take longest to unpack, the K types' scales next. */
+static uint32_t gemm_tokens(uint32_t type) {
+  if (type == TYPE_Q8_0) return 12;
+  return uses_block256(type) ? 6 : 4;
+}
 
 /* One tile, of any type, times each token. */
 static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, uint32_t n, float *out,
@@ -304,7 +307,8 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
   out += tile * TILE;
   for (uint32_t t = 0; t < n;) {
     v128_t sums[MAX_N][2];
-    uint32_t step = n - t >= TOKENS_AT_A_TIME(w->type) ? TOKENS_AT_A_TIME(w->type) : 1;
+    uint32_t step = min_u32(n - t, TOKENS_AT_A_TIME(w->type));
+    if (step == 3) step = 2;
     if (step == 4)
       tile_times_4(w, data, a, t, sums);
     else if (step == 2)
@@ -320,7 +324,7 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
 
 void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
                   float *out, uint32_t stride) {
-  if (n >= GEMM_TOKENS(w->type) && gemm_takes(w->type))
+  if (n >= gemm_tokens(w->type) && gemm_takes(w->type))
     gemm(w, tile, end, a, n, out, stride);
   else
     for (; tile < end; tile++) tile_by_tile(w, tile, a, n, out, stride);

@@ -111,8 +111,8 @@ INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Ro
   }
 }
 
-/* The types in files of their own: a tile times `n` tokens from `token` on, 1 or TOKENS_AT_A_TIME
- * of them. */
+/* The types in files of their own: a tile times `n` tokens from `token` on, 1, 2 or
+ * SOME_TOKENS of them. */
 #ifdef __wasm_relaxed_simd__
 enum { SOME_TOKENS = 4 };
 #else

@@ -169,6 +169,8 @@ void tile_k(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t
             v128_t out[][2]) {
   if (n == 1)
     times(w, tile, a, token, 1, out);
+  else if (SOME_TOKENS > 2 && n == 2)
+    times(w, tile, a, token, 2, out);
   else
     times(w, tile, a, token, SOME_TOKENS, out);
 }
