@@ -33,7 +33,8 @@ BELOW: dict[str, frozenset[str]] = {
         {"errors", "engines", "grammar", "scheduler", "speculation", "tokenizer"}
     ),
 }
-BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer"}
+BELOW["pairs"] = frozenset({"tokenizer"})
+BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
 BELOW["model"] |= {"embedding"}
 BELOW["page"] = frozenset({"errors", "bundle"})
