@@ -21,7 +21,7 @@ MB = 1000 * KB
 
 KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
 CLIENT_BUDGET = 600 * KB  # the npm package in a browser and one kernel, compressed
-PAGE_BUDGET = 850_000
+PAGE_BUDGET = 850 * KB  # of a visit: scripts, styles, one kernel, mlr's own Python; without Pyodide
 PYODIDE_BUDGET = 14 * MB
 WHEEL_BUDGET = 8 * MB
 PYTHON_BUDGET = 350 * KB  # of the wheel, compressed: mlr's and mlr_build's own modules
