@@ -15,7 +15,7 @@
 #define UNSEEN (-__builtin_inff())
 
 enum {
-  ROWS = 16,  /* of a task */
+  ROWS = 64,  /* of a task */
   BLOCK = 64, /* positions between two looks at the largest score */
   CELLS = 16, /* positions widened at a time: a part of a block that fits the first-level cache */
 };

@@ -30,18 +30,27 @@ enum {
  * around on the way, but not at the end: a sum starts with the offset times its own activations, so
  * that it ends as that of signed weights, 16 of at most 16 in size, or 8 of 32, times at most 127. */
 #ifdef MLR_NARROW
+/* Wasmtime's compiler makes a splat out of a scalar load, two more instructions of the vector units.
+ * A vector load and a shuffle are one; what is read beyond is some other part of the state. The
+ * empty `asm` keeps clang from making a splat of them again. */
+INLINE v128_t splat_32(const void *p) {
+  v128_t v = wasm_v128_load(p);
+  __asm__("" : "+r"(v));
+  return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
+}
 INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
-  v128_t pairs = wasm_v128_load32_splat(x->pair16 + column / 8);
-  if (columns == 32) pairs = wasm_i16x8_add(pairs, wasm_v128_load32_splat(x->pair16 + column / 8 + 2));
+  v128_t pairs = splat_32(x->pair16 + column / 8);
+  if (columns == 32) pairs = wasm_i16x8_add(pairs, splat_32(x->pair16 + column / 8 + 2));
   return wasm_i16x8_mul(pairs, wasm_i16x8_splat((int16_t)offset));
 }
 INLINE Sum dot(Sum s, v128_t w, Group x) {
-  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), w));
+  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(splat_32(x), w));
 }
 INLINE int32_t weight_of(int32_t scale) { return (scale & 0xffff) | scale << 16; }
 INLINE v128_t weighed(Sum s, v128_t weights) { return wasm_i32x4_dot_i16x8(s, weights); }
 INLINE v128_t total_of(Sum s) { return weighed(s, wasm_i16x8_const_splat(1)); }
 #else
+INLINE v128_t splat_32(const void *p) { return wasm_v128_load32_splat(p); }
 INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
   return sum_start(offset * (columns == 32 ? x->sum32[column / 32] : x->sum16[column / 16]));
 }
@@ -174,6 +183,7 @@ INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t c
   }
   Group x0 = pair->row[0].q + column, x1 = pair->row[1].q + column;
   KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4, w += TILES * 4 * TILE, x0 += 4, x1 += 4) {
+    __asm__("" : "+r"(w), "+r"(x0), "+r"(x1)); /* so that loads take offsets from these addresses */
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);
     for (uint32_t v = 0; v < VECTORS; v++) {
@@ -212,7 +222,7 @@ INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, int3
       sums[0] = dots(p->w[8 * b][0], pair, 32 * b, 32, offset);
     }
     for (uint32_t t = 0; t < TOKENS; t++) {
-      v128_t d = wasm_v128_load32_splat(pair->row[t].scale + b);
+      v128_t d = splat_32(pair->row[t].scale + b);
       for (uint32_t v = 0; v < VECTORS; v++) {
         v128_t sum = total_of(sums[0].v[t][v]);
         if (planes == 2) sum = wasm_i32x4_add(wasm_i32x4_shl(sum, 4), total_of(sums[1].v[t][v]));
@@ -245,14 +255,14 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
         }
       if (!offset) {
         KEEP_LOOP for (uint32_t j = 0; j < 4; j++) {
-          v128_t x = wasm_v128_load32_splat(pair->row[t].sum32 + 8 * b + 2 * j);
+          v128_t x = splat_32(pair->row[t].sum32 + 8 * b + 2 * j);
           for (uint32_t v = 0; v < VECTORS; v++) {
             v128_t m = wasm_v128_load(p->minimum[4 * b + j][4 * v]);
             minimum[v] = wasm_i32x4_add(minimum[v], wasm_i32x4_dot_i16x8(m, x));
           }
         }
       }
-      v128_t d = wasm_v128_load32_splat(pair->row[t].scale + 8 * b);
+      v128_t d = splat_32(pair->row[t].scale + 8 * b);
       for (uint32_t v = 0; v < VECTORS; v++) {
         v128_t sum = scaled(total[v], wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d));
         if (!offset) {
