@@ -55,15 +55,16 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The page has its own copy of mlr's Python and of the kernel.
-$(PAGE): $(shell find web runtime_py/mlr -type f ! -path 'web/node_modules/*' \
-		! -path '*/server/*' ! -name '*.pyc' ! -name '*.wasm' 2>/dev/null) \
-		$(KERNEL) web/node_modules/.installed
+# The page has its own copy of mlr's Python and of the kernel; the script of edge workers is built
+# with it.
+$(PAGE): $(shell find web edge runtime_py/mlr -type f ! -path '*/node_modules/*' \
+		! -path 'web/dist/*' ! -name tables.json ! -path '*/server/*' ! -name '*.pyc' \
+		! -name '*.wasm' 2>/dev/null) $(KERNEL) .venv/.installed web/node_modules/.installed
 	cd web && npm run --silent build
 	@touch $@
 
 # The npm package; it has its own copy of the kernel, too.
-$(PACKAGE): $(shell find web -type f ! -path 'web/node_modules/*' ! -path 'web/dist/*' \
+$(PACKAGE): $(shell find web edge -type f ! -path '*/node_modules/*' ! -path 'web/dist/*' \
 		! -name tables.json 2>/dev/null) $(wildcard runtime_py/mlr/engines/kernel/*.py) \
 		runtime_py/mlr/formats/model_config.py runtime_py/mlr/tokenizer/special.py \
 		runtime_py/mlr/bundle/manifest.py $(KERNEL) .venv/.installed web/node_modules/.installed
@@ -146,5 +147,5 @@ lock: .venv/.made ## Resolve pyproject.toml anew into requirements/dev.lock
 
 clean: ## Remove everything that the targets made but models and bundles
 	rm -rf .venv web/node_modules web/dist tests/edge/node_modules dist build test-results .pytest_cache .mypy_cache .ruff_cache \
-		.hypothesis .cache/uv .cache/bundles runtime_py/mlr/server/page \
+		.hypothesis .cache/uv .cache/bundles runtime_py/mlr/server/page toolchain/mlr_build/edge \
 		runtime_py/mlr/engines/kernel/*.wasm

@@ -101,6 +101,15 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="session")
+def script() -> Path:
+    """The built script of edge workers."""
+    path = ROOT / "toolchain" / "mlr_build" / "edge" / "worker.js"
+    if not path.is_file():
+        _missing("the script of edge workers is not built: run `make page`")
+    return path
+
+
+@pytest.fixture(scope="session")
 def hosts() -> Path:
     """The programs that the npm package is run in."""
     path = ROOT / "tests" / "edge" / "node_modules"

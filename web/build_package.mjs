@@ -38,6 +38,19 @@ async function buildHost(host) {
   });
 }
 
+/** The handler of `edge/`, which is the same for every host: it takes a model and imports nothing. */
+async function buildHandler() {
+  await build({
+    entryPoints: { handler: join(ROOT, "edge", "handler", "index.ts") },
+    outdir: STAGING,
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    legalComments: "none",
+    logLevel: "warning",
+  });
+}
+
 /** What `import "mlr"` gives, by host; bundlers and browsers take `default`. */
 function manifest({ version, license, engines }) {
   return {
@@ -56,6 +69,7 @@ function manifest({ version, license, engines }) {
         node: "./node/mlr.js",
         default: "./browser/mlr.js",
       },
+      "./handler": { types: "./types/handler/index.d.ts", default: "./handler.js" },
       ...Object.fromEntries(KERNELS.map((name) => [`./${name}`, `./${name}`])),
     },
   };
@@ -67,18 +81,24 @@ async function copyKernel(name) {
   });
 }
 
+async function emitTypes(project, folder) {
+  await promisify(execFile)(join(WEB, "node_modules", ".bin", "tsc"), ["-p", project, "--outDir", folder]);
+}
+
 await rm(STAGING, { recursive: true, force: true });
 await mkdir(STAGING);
 const project = JSON.parse(await readFile(join(WEB, "package.json"), "utf8"));
 await writeFile(join(STAGING, "package.json"), `${JSON.stringify(manifest(project), null, 2)}\n`);
-const tsc = join(WEB, "node_modules", ".bin", "tsc");
 await Promise.all([
   ...Object.keys(HOSTS).map(buildHost),
+  buildHandler(),
   ...KERNELS.map(copyKernel),
   cp(join(ROOT, "LICENSE"), join(STAGING, "LICENSE")),
   cp(join(WEB, "README.md"), join(STAGING, "README.md")),
-  promisify(execFile)(tsc, ["-p", join(WEB, "tsconfig.types.json"), "--outDir", join(STAGING, "types")]),
+  emitTypes(join(WEB, "tsconfig.types.json"), join(STAGING, "types")),
 ]);
+// the handler's types rest on the package's
+await emitTypes(join(ROOT, "edge", "tsconfig.types.json"), join(STAGING, "types", "handler"));
 // the extensions that Node's way of resolving asks for
 for (const entry of await readdir(join(STAGING, "types"), { recursive: true, withFileTypes: true })) {
   if (!entry.isFile()) continue;

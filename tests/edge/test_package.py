@@ -18,13 +18,16 @@ SCRIPTS = ("mlr.js", "worker.js", "thread.js", "loader.js")
 
 PROGRAM = """
 import { load, MlrError, type Completion, type Embeddings, type Model, type Token } from "mlr";
+import { createHandler, type Handler } from "mlr/handler";
 
 const model: Model = await load("bundle", { threads: 1, signal: AbortSignal.timeout(1) });
 const done: Completion = await model.generate({ messages: [{ role: "user", content: "Hi" }] });
 for await (const token of model.stream([1, 2], { stop: ["."], seed: 1, logprobs: 2 })) take(token);
 const { vectors, truncated }: Embeddings = await model.embed(["a"], { promptName: "query" });
 const count = vectors.length - truncated.length;
-const code: string = new MlrError("FetchError", done.text + count).code;
+const handler: Handler = createHandler({ id: "mine", load: () => load("bundle"), cors: "*" });
+const status: number = (await handler(new Request("https://a/v1/models"))).status;
+const code: string = new MlrError("FetchError", done.text + count + status).code;
 
 function take(token: Token): string {
   return token.text + token.topLogprobs.map(({ logprob }) => logprob).join() + code;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlr.bundle.manifest import (
@@ -17,7 +17,7 @@ from mlr.bundle.manifest import (
 from mlr.errors import BundleError, IntegrityError
 from mlr_build.progress import Advance
 
-__all__ = ["bundle_size", "copy_bundle", "read_bundle", "small_files"]
+__all__ = ["bundle_size", "copy_bundle", "copy_files", "read_bundle", "small_files"]
 
 _PIECE = 1 << 20  # bytes read at a time
 
@@ -35,7 +35,8 @@ def read_bundle(folder: Path) -> Manifest:
 
 def small_files(manifest: Manifest) -> list[FileEntry]:
     """The files that a manifest names, besides the shards."""
-    entries = [manifest.tokenizer, manifest.chat_template, *manifest.files]
+    optional = (manifest.tokenizer_json, manifest.chat_template)
+    entries = [manifest.tokenizer, *optional, *manifest.files]
     return [entry for entry in entries if entry is not None]
 
 
@@ -56,11 +57,17 @@ def copy_bundle(folder: Path, manifest: Manifest, target: Path, advance: Advance
     Raises `BundleError` for a file that is missing and `IntegrityError` for one that is not what
     the manifest says.
     """
+    copy_files(folder, [*small_files(manifest), *_shards(manifest)], target, advance)
+    (target / MANIFEST_NAME).write_bytes(manifest.encode())
+
+
+def copy_files(
+    folder: Path, entries: Sequence[FileEntry | Shard], target: Path, advance: Advance
+) -> None:
+    """Copy some of a bundle's files into the new folder `target`. Raises as `copy_bundle` does."""
     target.mkdir(parents=True)
-    entries: list[FileEntry | Shard] = [*small_files(manifest), *_shards(manifest)]
     for entry in entries:
         _copy(folder / entry.file, target / entry.file, entry.size, entry.sha256, advance)
-    (target / MANIFEST_NAME).write_bytes(manifest.encode())
 
 
 def _copy(source: Path, target: Path, size: int, sha256: str, advance: Advance) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from mlr.errors import MlrError
 from mlr_build import __version__
-from mlr_build.commands import inspect, package, site
+from mlr_build.commands import inspect, package, site, worker
 
 __all__ = ["main"]
 
-_COMMANDS = {"package": package, "inspect": inspect, "site": site}
+_COMMANDS = {"package": package, "inspect": inspect, "site": site, "worker": worker}
 
 _EXIT_STATUSES = """\
 exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;

@@ -45,7 +45,7 @@ BELOW["__main__"] = frozenset({"cli"})
 # The package itself names its public face lazily; what imports it gets no part with it.
 BELOW["__init__"] = frozenset()
 BELOW["mlr_build"] = frozenset(
-    {"errors", "formats", "bundle", "tokenizer", "hosts.base", "hosts", "page"}
+    {"errors", "formats", "bundle", "tokenizer", "engines", "hosts.base", "hosts", "page"}
 )
 
 # Packages that a part needs to be of any use: whoever imports the part has chosen it.

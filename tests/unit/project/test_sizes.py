@@ -111,7 +111,8 @@ def test_wheel_holds_every_module_and_nothing_unexpected(wheel: zipfile.ZipFile)
         for folder, package in ((ROOT / "runtime_py", "mlr"), (ROOT / "toolchain", "mlr_build"))
         for path in (folder / package).rglob("*.py")
     }
-    in_page = {name for name in names if name.startswith("mlr/server/page/")}
+    built = ("mlr/server/page/", "mlr_build/edge/")
+    in_page = {name for name in names if name.startswith(built)}
     in_metadata = {
         name.partition("/")[2] for name in names if name.partition("/")[0].endswith(".dist-info")
     }
@@ -124,6 +125,7 @@ def test_wheel_holds_the_page(wheel: zipfile.ZipFile, page: list[Path]) -> None:
     names = {name for name in wheel.namelist() if name.startswith("mlr/server/page/")}
     assert names == {f"mlr/server/page/{path.relative_to(PAGE).as_posix()}" for path in page}
     assert not [name for name in names if name.endswith((".map", ".ts", ".tmp"))]
+    assert "mlr_build/edge/worker.js" in wheel.namelist()
 
 
 def test_the_same_tree_gives_the_same_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import { resolveLocation } from "./location";
-import type { Platform } from "./platform";
+import { FAST_READING, type Platform } from "./platform";
 import { startWebWorker } from "./web_worker";
 
 const SINGLE_THREAD =
@@ -12,6 +12,7 @@ export const platform: Platform = {
   cores: navigator.hardwareConcurrency,
   sharesMemory: self.crossOriginIsolated,
   threadLimitReason: self.crossOriginIsolated ? null : SINGLE_THREAD,
+  reading: FAST_READING,
   memoryAvailable: () => {
     // GiB that the device has, a coarse number; absent where the browser does not tell
     const { deviceMemory } = navigator as { deviceMemory?: number };

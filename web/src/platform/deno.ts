@@ -1,5 +1,5 @@
 import { fetchAnything, resolvePathOrUrl } from "./files";
-import type { Platform } from "./platform";
+import { FAST_READING, type Platform } from "./platform";
 import { startWebWorker } from "./web_worker";
 
 export const platform: Platform = {
@@ -7,6 +7,7 @@ export const platform: Platform = {
   cores: navigator.hardwareConcurrency,
   sharesMemory: true,
   threadLimitReason: null,
+  reading: FAST_READING,
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,

@@ -1,13 +1,14 @@
 import { availableParallelism, freemem } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fetchAnything, resolvePathOrUrl } from "./files";
-import type { Platform, WorkerPort } from "./platform";
+import { FAST_READING, type Platform, type WorkerPort } from "./platform";
 
 export const platform: Platform = {
   name: "node",
   cores: availableParallelism(),
   sharesMemory: true,
   threadLimitReason: null,
+  reading: FAST_READING,
   memoryAvailable: () => Promise.resolve(freemem()),
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,

@@ -7,6 +7,7 @@ export const platform: Platform = {
   cores: 1,
   sharesMemory: false,
   threadLimitReason: "Edge workers have no threads, so the model runs on one.",
+  reading: { shards: 2, chunks: 1 },
   memoryAvailable: () => Promise.resolve(null),
   resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),

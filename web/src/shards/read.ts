@@ -1,3 +1,4 @@
+import { platform } from "#platform";
 import { Buffers } from "./buffers";
 import type { Network } from "./network";
 import { Queue } from "./queue";
@@ -5,9 +6,6 @@ import { ShardReader } from "./shard";
 import { sha256 } from "./digest";
 import type { ShardFile, ShardStore } from "./store";
 import type { Piece, VariantSpec } from "./variant";
-
-const PARALLEL = 4; // shards read at once
-const QUEUED = 8; // chunks of a shard that wait for the shards before it: bounds the memory
 
 interface Active {
   queue: Queue<Piece>;
@@ -45,7 +43,7 @@ export async function* readVariant(
     const next = needed[started++];
     if (!next) return;
     const { shard, base, first } = next;
-    const queue = new Queue<Piece>(QUEUED);
+    const queue = new Queue<Piece>(platform.reading.chunks);
     const reader = new ShardReader(shard, spec.chunkSize, base, queue, network, buffers, abort.signal, (bytes) => {
       done += bytes;
       ready(done, total);
@@ -66,7 +64,7 @@ export async function* readVariant(
   };
 
   try {
-    for (let i = 0; i < PARALLEL; i++) startNext();
+    for (let i = 0; i < platform.reading.shards; i++) startNext();
     for (let current = active[0]; current; current = active[0]) {
       for (let piece = await current.queue.next(); piece; piece = await current.queue.next()) {
         yield piece;

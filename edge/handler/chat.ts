@@ -1,0 +1,98 @@
+/** `POST /v1/chat/completions`. */
+import type { Completion, Message } from "mlr";
+import { Fields, invalid } from "./fields";
+import { respond, type Shape, type Usage } from "./generation";
+import type { Asked } from "./handler";
+import { type Identity, identify } from "./identity";
+import { MAX_MESSAGES, MAX_TOKENS } from "./limits";
+import { takeSampling, TOKENS } from "./sampling";
+import type { Events } from "./stream";
+
+const ROLES = ["system", "developer", "user", "assistant"];
+
+/** OpenAI's `chat.completion` object, and `chat.completion.chunk` in a stream. */
+class ChatShape implements Shape {
+  constructor(
+    readonly identity: Identity,
+    readonly includeUsage: boolean,
+  ) {}
+
+  opening(index: number): object {
+    return this.#chunk([{ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null }]);
+  }
+
+  delta(index: number, text: string): object {
+    return this.#chunk([{ index, delta: { content: text }, logprobs: null, finish_reason: null }]);
+  }
+
+  closing(index: number, reason: string): object {
+    return this.#chunk([{ index, delta: {}, logprobs: null, finish_reason: reason }]);
+  }
+
+  usage(usage: Usage): object {
+    return { ...this.#chunk([]), usage };
+  }
+
+  whole(completions: Completion[], usage: Usage): object {
+    const choices = completions.map(({ text, finishReason }, index) => ({
+      index,
+      message: { role: "assistant", content: text, refusal: null },
+      logprobs: null,
+      finish_reason: finishReason,
+    }));
+    return { ...this.identity, choices, usage };
+  }
+
+  #chunk(choices: object[]): object {
+    const object = "chat.completion.chunk";
+    return { ...this.identity, object, choices, ...(this.includeUsage && { usage: null }) };
+  }
+}
+
+export async function chatCompletions(asked: Asked, body: Record<string, unknown>): Promise<Response | Events> {
+  const fields = new Fields(body);
+  asked.checkModel(fields.required("model"));
+  const messages = takeMessages(fields);
+  const [old, current] = ["max_tokens", "max_completion_tokens"].map((name) => fields.number(name, TOKENS));
+  if (old !== undefined && current !== undefined) {
+    throw invalid("max_tokens", "and 'max_completion_tokens' mean the same: send one of them");
+  }
+  const sampling = takeSampling(fields);
+  sampling.options.maxTokens = current ?? old ?? MAX_TOKENS; // the context has an end of its own
+  const model = await asked.model();
+  const shape = new ChatShape(identify("chatcmpl", "chat.completion", asked.id), sampling.includeUsage);
+  return respond(asked, model, [{ messages }], sampling, shape);
+}
+
+function takeMessages(fields: Fields): Message[] {
+  const value = fields.required("messages");
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_MESSAGES) {
+    throw invalid("messages", `must be a list of 1 to ${MAX_MESSAGES} messages`);
+  }
+  return value.map((message: unknown, index) => readMessage(message, `messages[${index}]`));
+}
+
+function readMessage(value: unknown, name: string): Message {
+  if (typeof value !== "object" || value === null) throw invalid(name, "must be an object");
+  const { role, content, ...more } = value as Record<string, unknown>;
+  if (typeof role !== "string" || !ROLES.includes(role)) {
+    throw invalid(`${name}.role`, `must be one of ${ROLES.join(", ")}`);
+  }
+  for (const [key, item] of Object.entries(more)) {
+    const off = item === null || (Array.isArray(item) && item.length === 0);
+    if (!off && key !== "name") throw invalid(`${name}.${key}`, "is not supported here: leave it out");
+  }
+  return { role, content: readContent(content, `${name}.content`) };
+}
+
+/** A message's text, from a string or from a list of text parts. */
+function readContent(value: unknown, name: string): string {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) throw invalid(name, "must be a string or a list of text parts");
+  const texts = value.map((part: unknown) => {
+    const { type, text } = (part ?? {}) as Record<string, unknown>;
+    if (type !== "text" || typeof text !== "string") throw invalid(name, "has a part that is not text");
+    return text;
+  });
+  return texts.join("");
+}

@@ -1,0 +1,70 @@
+/** From a checked request to its answer: generate, and send whole or as a stream of events. */
+import type { Chat, Completion, Model, Prompt, TokenStream } from "mlr";
+import type { Asked } from "./handler";
+import type { Sampling } from "./sampling";
+import type { Events } from "./stream";
+
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+}
+
+/** How one endpoint's answers look in JSON. */
+export interface Shape {
+  /** The event before a choice's first text, if there is one. */
+  opening(index: number): object | null;
+  delta(index: number, text: string): object;
+  closing(index: number, reason: string): object;
+  usage(usage: Usage): object;
+  whole(completions: Completion[], usage: Usage): object;
+}
+
+/** Answers a request for one completion of each prompt. Throws only before anything is sent. */
+export async function respond(
+  asked: Asked,
+  model: Model,
+  prompts: (Prompt | Chat)[],
+  { options, stream, includeUsage }: Sampling,
+  shape: Shape,
+): Promise<Response | Events> {
+  const leaving = new AbortController();
+  const signal = AbortSignal.any([asked.request.signal, leaving.signal]);
+  const start = (prompt: Prompt | Chat) => model.stream(prompt, { ...options, signal });
+  if (!stream) {
+    const completions: Completion[] = [];
+    for (const prompt of prompts) completions.push(await model.generate(prompt, { ...options, signal }));
+    return Response.json(shape.whole(completions, usageOf(completions)));
+  }
+  const rest = eventsOf(prompts, start, shape, includeUsage);
+  return { first: await rest.next(), rest, leaving }; // what is wrong with the request shows here
+}
+
+/** The events of a stream, but for the mark of its end. */
+async function* eventsOf(
+  prompts: (Prompt | Chat)[],
+  start: (prompt: Prompt | Chat) => TokenStream,
+  shape: Shape,
+  includeUsage: boolean,
+): AsyncGenerator<object, void, undefined> {
+  const completions: Completion[] = [];
+  for (const [index, prompt] of prompts.entries()) {
+    const tokens = start(prompt);
+    let token = await tokens.next();
+    const opening = shape.opening(index);
+    if (opening) yield opening;
+    for (; !token.done; token = await tokens.next()) {
+      if (token.value.text) yield shape.delta(index, token.value.text);
+    }
+    if (!tokens.completion) throw new Error("the generation was stopped: the model was closed");
+    completions.push(tokens.completion);
+    yield shape.closing(index, tokens.completion.finishReason);
+  }
+  if (includeUsage) yield shape.usage(usageOf(completions));
+}
+
+function usageOf(completions: Completion[]): Usage {
+  const count = (ids: (one: Completion) => number[]) => completions.reduce((sum, one) => sum + ids(one).length, 0);
+  const [prompt, completion] = [count((one) => one.promptTokenIds), count((one) => one.tokenIds)];
+  return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
+}

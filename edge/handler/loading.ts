@@ -1,0 +1,44 @@
+import type { Model } from "mlr";
+import { ApiError } from "./errors";
+import type { Context } from "./handler";
+import { LOAD_TIMEOUT } from "./limits";
+
+/** A model that is loaded once, with the first request that needs it, and anew after a failure. */
+export class Loading {
+  readonly #load: () => Promise<Model>;
+  #model: Promise<Model> | undefined;
+
+  constructor(load: () => Promise<Model>) {
+    this.#load = load;
+  }
+
+  async model({ waitUntil }: Context): Promise<Model> {
+    if (!this.#model) {
+      this.#model = this.#load();
+      waitUntil?.(this.#model.catch(() => undefined));
+    }
+    const model = this.#model;
+    try {
+      return await withTimeout(model);
+    } catch (error) {
+      if (this.#model === model) this.#model = undefined;
+      throw error;
+    }
+  }
+}
+
+/** A load that its host has ended with the request that began it would be waited for for ever. */
+async function withTimeout(model: Promise<Model>): Promise<Model> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const headers = { "Retry-After": "5" };
+      reject(new ApiError(503, "the model has not been loaded in time; try again", { headers }));
+    }, LOAD_TIMEOUT);
+  });
+  try {
+    return await Promise.race([model, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

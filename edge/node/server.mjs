@@ -1,0 +1,57 @@
+/** A bundle behind OpenAI's interface, in Node.js: `node server.mjs BUNDLE [--host H] [--port P]`. */
+import { createServer } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { env } from "node:process";
+import { parseArgs } from "node:util";
+import { load } from "mlr";
+import { createHandler } from "mlr/handler";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    host: { type: "string", default: "127.0.0.1" },
+    port: { type: "string", default: "8000" },
+    threads: { type: "string" },
+    "context-length": { type: "string" },
+  },
+});
+const [bundle] = positionals;
+if (positionals.length !== 1) throw new Error("usage: node server.mjs BUNDLE [--host H] [--port P]");
+
+const model = await load(bundle, {
+  ...(values.threads && { threads: Number(values.threads) }),
+  ...(values["context-length"] && { contextLength: Number(values["context-length"]) }),
+});
+const handle = createHandler({
+  id: model.info.name,
+  load: () => Promise.resolve(model),
+  token: env.API_TOKEN,
+  cors: env.CORS_ORIGIN,
+});
+
+const server = createServer((incoming, outgoing) => {
+  answer(incoming, outgoing).catch(() => outgoing.destroy()); // the client has left
+});
+server.listen(Number(values.port), values.host, () => {
+  console.log(`${model.info.name} on http://${values.host}:${server.address().port}/v1`);
+});
+
+async function answer(incoming, outgoing) {
+  const leaving = new AbortController();
+  outgoing.once("close", () => leaving.abort());
+  const { method } = incoming;
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
+  const request = new Request(new URL(incoming.url, "http://localhost"), {
+    method,
+    headers,
+    body: ["GET", "HEAD"].includes(method) ? null : Readable.toWeb(incoming),
+    duplex: "half",
+    signal: leaving.signal,
+  });
+  const response = await handle(request);
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+  if (response.body) await pipeline(Readable.fromWeb(response.body), outgoing);
+  else outgoing.end();
+}

@@ -1,0 +1,61 @@
+"""A bundle served by each host's own entry program, all with the handler of `edge/handler`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlr_build.progress import open_progress
+from mlr_build.worker import make_worker
+from tests.conftest import ROOT
+from tests.edge.hosts import terminal
+from tests.edge.worker_project import run_project
+
+__all__ = ["HOSTS", "serve"]
+
+HOSTS = ["workerd", "node 20", "deno"]
+
+
+@contextmanager
+def serve(
+    host: str, bundle: Path, package: Path, context_length: int, **variables: str
+) -> Iterator[str]:
+    """The URL of a server of `bundle`, without `/v1`; `variables` such as API_TOKEN."""
+    if host == "workerd":
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / "project"
+            make_worker(bundle, out, open_progress(), context_length=context_length)
+            with run_project(out, **variables) as running:
+                yield running.url
+        return
+    with TemporaryDirectory() as folder:
+        program = ROOT / "edge" / "deno" / "server.mjs"
+        if host != "deno":
+            # as after `npm install`
+            program = Path(shutil.copy(ROOT / "edge" / "node" / "server.mjs", folder))
+            (Path(folder) / "node_modules").mkdir()
+            (Path(folder) / "node_modules" / "mlr").symlink_to(package)
+        arguments = [str(bundle), "--port", "0", "--context-length", str(context_length)]
+        process = subprocess.Popen(
+            [*terminal(host), str(program), *arguments, "--threads", "1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=program.parent,
+            env={**os.environ, **variables},
+        )
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+(?=/v1$)", line.strip())
+            assert found, f"the server said {line!r}"
+            yield found[0]
+        finally:
+            process.terminate()
+            process.wait(20)
+            process.stdout.close()
