@@ -14,13 +14,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from mlr.server.media_types import media_type
 from tests.browser.site import serve_site
 from tests.docs.blocks import ROOT, Block, blocks_of, commands_of, documents
 from tests.edge.hosts import terminal, workerd
@@ -30,6 +28,7 @@ RUN = {"python", "console", "html", "js", "mjs"}
 NOT_RUN = {"", "text"}  # pictures and outputs
 SERVE = "mlr serve bundles/gemma-3-270m"
 ADDRESS = "127.0.0.1:8000"  # in the documentation; the tests take a free port
+PAGE = ROOT / "runtime_py" / "mlr" / "server" / "page"
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -150,17 +149,6 @@ def test_console(
             check_output(shown, run.stdout)
 
 
-def packaged(package: Path, url: str) -> dict[str, Any]:
-    """A response with a file of the npm package."""
-    path = package / url.partition("/node_modules/mlr/")[2]
-    headers = {
-        "Content-Type": media_type(path.name),
-        "Cross-Origin-Embedder-Policy": "require-corp",
-        "Cross-Origin-Resource-Policy": "same-origin",
-    }
-    return {"body": path.read_bytes(), "headers": headers}
-
-
 @pytest.mark.parametrize("block", blocks_in("mjs"))
 def test_module(block: Block, folder: Path, tmp_path: Path, package: Path, hosts: Path) -> None:
     if "export default" in block.code:
@@ -199,28 +187,20 @@ def check_worker(block: Block, bundles: Path, package: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("block", [*blocks_in("html"), *blocks_in("js")])
-def test_page(block: Block, address: str, chromium: str, package: Path) -> None:
-    """The page is put at an address of the server's own, with the headers that it gives."""
+def test_page(block: Block, folder: Path, chromium: str, package: Path) -> None:
+    """The page lies beside the playground's files, the npm package and the bundle."""
     from playwright.sync_api import expect, sync_playwright
 
     script = f'<script type="module">{block.code}\ndocument.title = "done";</script>'
-    headers = {
-        "Content-Type": "text/html",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Embedder-Policy": "require-corp",
-    }
     body = f"<!doctype html><body>{script}" if block.language == "js" else block.code
     complaints: list[str] = []
-    with sync_playwright() as playwright:
+    served = {"/node_modules/mlr/": package, "/bundles/": folder / "bundles", "/": PAGE}
+    with serve_site(served) as site, sync_playwright() as playwright:
+        site.texts["/example.html"] = body.encode()
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.route("**/example.html", lambda route: route.fulfill(body=body, headers=headers))
-        page.route(
-            "**/node_modules/mlr/**",
-            lambda route: route.fulfill(**packaged(package, route.request.url)),
-        )
-        page.goto(f"http://{address}/example.html")
+        page.goto(f"{site.url}/example.html")
         if block.language == "js":
             expect(page).to_have_title("done", timeout=120_000)
         if block.output is not None:
