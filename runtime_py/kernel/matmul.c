@@ -10,10 +10,7 @@
 INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, bool fifth, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   const int32_t offset = fifth ? -16 : -8;
   for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 176 : 144) {
     Sum sum[MAX_N][2];
@@ -101,10 +98,7 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   for (uint32_t b = 0; b < blocks; b++, tile += 1184) {
     v128_t part[MAX_N][2], minimum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) {
@@ -125,10 +119,7 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
       }
       v128_t scales = wasm_u16x8_load8x8(tile + 32 + 8 * j);
       v128_t s0 = wasm_u32x4_extend_low_u16x8(scales), s1 = wasm_u32x4_extend_high_u16x8(scales);
-      for (uint32_t t = 0; t < n; t++) {
-        part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), s0));
-        part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), s1));
-      }
+      add_sub_block(part, sum, s0, s1, n);
     }
     for (uint32_t p = 0; p < 4; p++) {
       v128_t m0 = wasm_u16x8_load8x8(tile + 96 + 16 * p), m1 = wasm_u16x8_load8x8(tile + 104 + 16 * p);
@@ -157,10 +148,7 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   v128_t bits = wasm_i8x16_const_splat(0x30);
   for (uint32_t b = 0; b < blocks; b++, tile += 1680) {
     v128_t part[MAX_N][2];
@@ -188,10 +176,7 @@ INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
       }
       v128_t scales = wasm_i16x8_load8x8(tile + 16 + 8 * j);
       v128_t s0 = wasm_i32x4_extend_low_i16x8(scales), s1 = wasm_i32x4_extend_high_i16x8(scales);
-      for (uint32_t t = 0; t < n; t++) {
-        part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), s0));
-        part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), s1));
-      }
+      add_sub_block(part, sum, s0, s1, n);
     }
     const uint16_t *d16 = (const uint16_t *)tile;
     v128_t d0 = load_f16x4(d16), d1 = load_f16x4(d16 + 4);

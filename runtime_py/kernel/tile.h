@@ -81,7 +81,21 @@ INLINE Row row_at(const Quantized *x, uint32_t token, uint32_t column) {
 #endif
   return row;
 }
-INLINE Row row_of(const Quantized *x, uint32_t token) { return row_at(x, token, 0); }
+/* Where the rows of `n` tokens begin, and the sums before the first block. */
+INLINE void begin_rows(const Quantized *x, uint32_t token, uint32_t n, Row row[], v128_t out[][2]) {
+  for (uint32_t t = 0; t < n; t++) {
+    row[t] = row_at(x, token + t, 0);
+    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
+  }
+}
+
+/* part += sum times the integer scales of a sub-block's rows 0 to 3 and 4 to 7. */
+INLINE void add_sub_block(v128_t part[][2], Sum sum[][2], v128_t scales0, v128_t scales1, uint32_t n) {
+  for (uint32_t t = 0; t < n; t++) {
+    part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), scales0));
+    part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), scales1));
+  }
+}
 
 /* 32 columns from `column` on, 8 four-bit groups: sum += weights times activations. For five-bit
  * weights `planes` follow, as in Q5_0. */
@@ -121,5 +135,17 @@ enum { SOME_TOKENS = 2 };
 typedef void TileTimes(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                        uint32_t n, v128_t out[][2]);
 TileTimes tile_legacy, tile_k, tile_table, tile_ternary;
+
+/* Defines one of them from the file's INLINE `times`, a copy for each number of tokens. */
+#define UNROLLED_TIMES(name)                                                                     \
+  void name(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n, \
+            v128_t out[][2]) {                                                                   \
+    if (n == 1)                                                                                  \
+      times(w, tile, a, token, 1, out);                                                          \
+    else if (SOME_TOKENS > 2 && n == 2)                                                          \
+      times(w, tile, a, token, 2, out);                                                          \
+    else                                                                                         \
+      times(w, tile, a, token, SOME_TOKENS, out);                                                \
+  }
 
 #endif

@@ -126,10 +126,7 @@ INLINE void block_q5_k(const uint8_t *tile, uint32_t b, const Row *row, uint32_t
 INLINE void super_blocks(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                          uint32_t n, uint32_t type, uint32_t bytes, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   for (uint32_t b = 0; b < blocks; b++, tile += bytes) {
     v128_t part[MAX_N][2], minimum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++)
@@ -165,12 +162,4 @@ INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, ui
   }
 }
 
-void tile_k(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-            v128_t out[][2]) {
-  if (n == 1)
-    times(w, tile, a, token, 1, out);
-  else if (SOME_TOKENS > 2 && n == 2)
-    times(w, tile, a, token, 2, out);
-  else
-    times(w, tile, a, token, SOME_TOKENS, out);
-}
+UNROLLED_TIMES(tile_k)

@@ -5,10 +5,7 @@
 INLINE void with_minimum(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                          uint32_t n, bool fifth, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 192 : 160) {
     Sum sum[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
@@ -35,12 +32,4 @@ INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, ui
     with_minimum(tile, w->cols / 32, &a->block32, token, n, true, out);
 }
 
-void tile_legacy(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                 v128_t out[][2]) {
-  if (n == 1)
-    times(w, tile, a, token, 1, out);
-  else if (SOME_TOKENS > 2 && n == 2)
-    times(w, tile, a, token, 2, out);
-  else
-    times(w, tile, a, token, SOME_TOKENS, out);
-}
+UNROLLED_TIMES(tile_legacy)

@@ -67,10 +67,7 @@ INLINE void dots_of_places(Sum sum[][2], const uint8_t *groups, Table table, boo
 INLINE void blocks_of_32(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                          uint32_t n, bool iq4, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   Table table = load_table(iq4);
   for (uint32_t b = 0; b < blocks; b++, tile += iq4 ? 144 : 136) {
     Sum sum[MAX_N][2];
@@ -99,10 +96,7 @@ INLINE void blocks_of_32(const uint8_t *tile, uint32_t blocks, const Quantized *
 INLINE void blocks_of_256(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                           uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(x, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(x, token, n, row, out);
   Table table = load_table(true);
   for (uint32_t b = 0; b < blocks; b++, tile += 1104) {
     v128_t part[MAX_N][2];
@@ -114,10 +108,7 @@ INLINE void blocks_of_256(const uint8_t *tile, uint32_t blocks, const Quantized 
       dots_of_places(sum, tile + 80 + 128 * j, table, true, row, 256 * b + 32 * j, n);
       v128_t scales = wasm_i16x8_load8x8(tile + 16 + 8 * j);
       v128_t s0 = wasm_i32x4_extend_low_i16x8(scales), s1 = wasm_i32x4_extend_high_i16x8(scales);
-      for (uint32_t t = 0; t < n; t++) {
-        part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), s0));
-        part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), s1));
-      }
+      add_sub_block(part, sum, s0, s1, n);
     }
     const uint16_t *d16 = (const uint16_t *)tile;
     for (uint32_t t = 0; t < n; t++) {
@@ -138,12 +129,4 @@ INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, ui
   }
 }
 
-void tile_table(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                v128_t out[][2]) {
-  if (n == 1)
-    times(w, tile, a, token, 1, out);
-  else if (SOME_TOKENS > 2 && n == 2)
-    times(w, tile, a, token, 2, out);
-  else
-    times(w, tile, a, token, SOME_TOKENS, out);
-}
+UNROLLED_TIMES(tile_table)

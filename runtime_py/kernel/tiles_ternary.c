@@ -11,10 +11,7 @@ INLINE int32_t sum_of_256(const int16_t *sum32) {
 INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
                   v128_t out[][2]) {
   Row row[MAX_N];
-  for (uint32_t t = 0; t < n; t++) {
-    row[t] = row_of(&a->block256, token + t);
-    out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
-  }
+  begin_rows(&a->block256, token, n, row, out);
   v128_t mask = wasm_i8x16_const_splat(3);
   for (uint32_t b = 0; b < w->cols / 256; b++, tile += 528) {
     Sum sum[MAX_N][2];
@@ -43,12 +40,4 @@ INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, ui
   }
 }
 
-void tile_ternary(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                  v128_t out[][2]) {
-  if (n == 1)
-    times(w, tile, a, token, 1, out);
-  else if (SOME_TOKENS > 2 && n == 2)
-    times(w, tile, a, token, 2, out);
-  else
-    times(w, tile, a, token, SOME_TOKENS, out);
-}
+UNROLLED_TIMES(tile_ternary)
