@@ -343,6 +343,7 @@ INLINE uint64_t cell_of(const LayerCache *cache, uint32_t sequence, uint32_t pos
 INLINE uint32_t scales_per_head(void) { return (weights.config.head_dim + 31) / 32; }
 
 /* open.c */
+uint64_t place_anew(void); /* the heap's start, which is handed out next */
 void *place(uint64_t bytes);
 void place_activations(Activations *a, uint64_t rows, uint32_t width);
 

@@ -82,6 +82,7 @@ static bool is_consistent(const Config *c) {
 
 /* Addresses handed out from the heap's start; 64-bit so that too much is noticed. */
 static uint64_t top;
+uint64_t place_anew(void) { return top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64; }
 void *place(uint64_t bytes) {
   uint64_t at = top;
   top += (bytes + 63) / 64 * 64;
@@ -216,7 +217,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
     return ERROR_ARGUMENT;
   const Config *c = &weights.config;
   if (c->positions == POSITIONS_LEARNED && n_ctx > c->context_length) return ERROR_ARGUMENT;
-  uint64_t start = top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
+  uint64_t start = place_anew();
   int32_t error = read_tensors(entries, h->n_tensors);
   if (error) return error;
   state.weight_bytes = top - start;

@@ -25,6 +25,7 @@ from mlr_build.licenses import LicenseText
 from mlr_build.package import package
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource, open_source
+from tests.support.gguf_copy import add_metadata
 from tests.support.tiny_models import tiny_gguf
 
 
@@ -327,11 +328,7 @@ def test_an_unsupported_quantization_names_the_supported_ones(
     reader = gguf.GGUFReader(model)
     target = tmp_path / "odd.gguf"
     writer = gguf.GGUFWriter(target, "llama")
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            kind = field.types[0]
-            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, field.contents(), kind, sub_type=sub_type)
+    add_metadata(writer, reader)
     for tensor in reader.tensors:
         data, quantization = tensor.data, tensor.tensor_type
         if tensor.name == "blk.0.ffn_up.weight":

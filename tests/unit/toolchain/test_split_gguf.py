@@ -19,6 +19,7 @@ from mlr_build.package import package
 from mlr_build.progress import Progress
 from mlr_build.sources import open_source
 from tests.join_shards import main as join_shards
+from tests.support.gguf_copy import add_metadata
 from tests.support.kernels import last_logits, open_kernel
 from tests.unit.toolchain.conftest import Command
 
@@ -30,11 +31,7 @@ def split(model: Path, folder: Path, *, tensors: int = 9) -> list[Path]:
     reader = gguf.GGUFReader(model)
     folder.mkdir(exist_ok=True)
     writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=tensors)
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            kind = field.types[0]
-            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, field.contents(), kind, sub_type=sub_type)
+    add_metadata(writer, reader)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
