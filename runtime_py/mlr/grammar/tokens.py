@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mlr.grammar.matcher import State
 
@@ -73,21 +73,14 @@ class TokenMasks:
         self._size = 4 * -(-n_vocab // 32)
         self._all = _Sorted(self._tokens, range(len(self._tokens)))
         self._texts: list[str | None] | None = None
-        self._splits: OrderedDict[_Set, _Split] = OrderedDict()
-        self._masks: OrderedDict[State, bytes] = OrderedDict()
+        self._split = lru_cache(MAX_SPLITS)(self._make_split)
+        self._mask = lru_cache(MAX_MASKS)(self._make_mask)
 
     def mask(self, state: State) -> bytes:
         """The tokens that may follow in `state`; end tokens are among them where it may end."""
-        mask = self._masks.get(state)
-        if mask is None:
-            mask = self._masks[state] = self._compute(state)
-            if len(self._masks) > MAX_MASKS:
-                self._masks.popitem(last=False)
-        else:
-            self._masks.move_to_end(state)
-        return mask
+        return self._mask(state)
 
-    def _compute(self, state: State) -> bytes:
+    def _make_mask(self, state: State) -> bytes:
         state.matcher.begin_step()
         mask, tokens = bytearray(self._size), self._all
         uniform = _uniform_set(state)
@@ -101,16 +94,6 @@ class TokenMasks:
             for token in self._ends:
                 mask[token >> 3] |= 1 << (token & 7)
         return bytes(mask)
-
-    def _split(self, characters: _Set) -> _Split:
-        split = self._splits.get(characters)
-        if split is None:
-            split = self._splits[characters] = self._make_split(characters)
-            if len(self._splits) > MAX_SPLITS:
-                self._splits.popitem(last=False)
-        else:
-            self._splits.move_to_end(characters)
-        return split
 
     def _make_split(self, characters: _Set) -> _Split:
         if self._texts is None:
