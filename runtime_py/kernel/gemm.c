@@ -15,50 +15,15 @@ enum {
   CHUNK = 512, /* columns: two super-blocks of the K types */
   TOKENS = 2,
 #ifdef __wasm_relaxed_simd__
-  TILES = 2,  /* side by side in a panel */
-  PLANES = 2, /* of 8-bit weights: the dot takes 7 bits, so nibbles, the high ones first */
+  TILES = 2, /* side by side in a panel */
 #else
   TILES = 1,
-  PLANES = 1, /* the dot takes unsigned bytes */
 #endif
   ROWS = TILES * TILE,
   VECTORS = ROWS / 4,
 };
 
-/* Sums over a sub-block of columns. The narrow build keeps them in 16 bits, two a row: its hosts
- * make three instructions of the dot with 32-bit sums and one of that with 16-bit sums. They may wrap
- * around on the way, but not at the end: a sum starts with the offset times its own activations, so
- * that it ends as that of signed weights, 16 of at most 16 in size, or 8 of 32, times at most 127. */
-#ifdef MLR_NARROW
-/* Wasmtime's compiler makes a splat out of a scalar load, two more instructions of the vector units.
- * A vector load and a shuffle are one; what is read beyond is some other part of the state. The
- * empty `asm` keeps clang from making a splat of them again. */
-INLINE v128_t splat_32(const void *p) {
-  v128_t v = wasm_v128_load(p);
-  __asm__("" : "+r"(v));
-  return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
-}
-INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
-  v128_t pairs = splat_32(x->pair16 + column / 8);
-  if (columns == 32) pairs = wasm_i16x8_add(pairs, splat_32(x->pair16 + column / 8 + 2));
-  return wasm_i16x8_mul(pairs, wasm_i16x8_splat((int16_t)offset));
-}
-INLINE Sum dot(Sum s, v128_t w, Group x) {
-  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(splat_32(x), w));
-}
-INLINE int32_t weight_of(int32_t scale) { return (scale & 0xffff) | scale << 16; }
-INLINE v128_t weighed(Sum s, v128_t weights) { return wasm_i32x4_dot_i16x8(s, weights); }
-INLINE v128_t total_of(Sum s) { return weighed(s, wasm_i16x8_const_splat(1)); }
-#else
-INLINE v128_t splat_32(const void *p) { return wasm_v128_load32_splat(p); }
-INLINE Sum offset_of(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
-  return sum_start(offset * (columns == 32 ? x->sum32[column / 32] : x->sum16[column / 16]));
-}
-INLINE Sum dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
-INLINE int32_t weight_of(int32_t scale) { return scale; }
-INLINE v128_t weighed(Sum s, v128_t weights) { return wasm_i32x4_mul(sum_total(s), weights); }
-INLINE v128_t total_of(Sum s) { return sum_total(s); }
-#endif
+INLINE int32_t weight_of(int32_t scale) { return NARROW ? (scale & 0xffff) | scale << 16 : scale; }
 
 typedef struct {
   uint8_t w[CHUNK / 4 * PLANES][TILES][4 * TILE]; /* groups of four columns, as in repack.c */
@@ -86,19 +51,18 @@ INLINE void put_scales(float (*to)[ROWS], uint32_t i, const uint8_t *f16) {
 
 static void unpack_5bit(Panel *p, uint32_t i, uint32_t b, const uint8_t *block, bool fifth) {
   put_scales(&p->d[b], i, block);
-  v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, bit = wasm_i8x16_const_splat(0x10);
+  block += 16;
   if (fifth) {
-    plane0 = wasm_v128_load(block + 144);
-    plane1 = wasm_v128_load(block + 160);
-  }
-  for (uint32_t g = 0; g < 8; g++) { /* the bit of this group is the highest of each byte */
-    v128_t raw = wasm_v128_load(block + 16 + 16 * g);
-    v128_t high0 = wasm_v128_and(wasm_i8x16_shr(plane0, 7), bit);
-    v128_t high1 = wasm_v128_and(wasm_i8x16_shr(plane1, 7), bit);
-    put_group(p, i, 8 * b + g, wasm_v128_or(low_nibbles(raw), high0),
-              wasm_v128_or(high_nibbles(raw), high1));
-    plane0 = wasm_i8x16_add(plane0, plane0);
-    plane1 = wasm_i8x16_add(plane1, plane1);
+    v128_t w[8];
+    for (uint32_t u = 0; u < 2; u++) {
+      unpack_5(block + UNIT_5 * u, w);
+      for (uint32_t g = 0; g < 4; g++) put_group(p, i, 8 * b + 4 * u + g, w[2 * g], w[2 * g + 1]);
+    }
+  } else {
+    for (uint32_t g = 0; g < 8; g++) {
+      v128_t raw = wasm_v128_load(block + 16 * g);
+      put_group(p, i, 8 * b + g, low_nibbles(raw), high_nibbles(raw));
+    }
   }
 }
 
@@ -137,15 +101,10 @@ static void unpack_q6_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) 
   for (uint32_t j = 0; j < 16; j++)
     for (uint32_t r = 0; r < TILE; r++)
       p->scale[16 * b + j][TILE * i + r] = weight_of((int8_t)block[16 + 8 * j + r]);
-  v128_t bits = wasm_i8x16_const_splat(0x30);
-  for (uint32_t g = 0; g < 64; g += 2) {
-    v128_t even = wasm_v128_load(block + 144 + 16 * g), odd = wasm_v128_load(block + 160 + 16 * g);
-    v128_t high = wasm_v128_load(block + 1168 + 8 * g);
-    put_group(p, i, 64 * b + g,
-              wasm_v128_or(low_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 4), bits)),
-              wasm_v128_or(high_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 2), bits)));
-    put_group(p, i, 64 * b + g + 1, wasm_v128_or(low_nibbles(odd), wasm_v128_and(high, bits)),
-              wasm_v128_or(high_nibbles(odd), wasm_v128_and(wasm_u16x8_shr(high, 2), bits)));
+  for (uint32_t u = 0; u < 16; u++) {
+    v128_t w[8];
+    unpack_6(block + 144 + UNIT_6 * u, w);
+    for (uint32_t g = 0; g < 4; g++) put_group(p, i, 64 * b + 4 * u + g, w[2 * g], w[2 * g + 1]);
   }
 }
 
@@ -178,7 +137,7 @@ typedef struct {
 INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t columns, int32_t offset) {
   Sums sums;
   for (uint32_t t = 0; t < TOKENS; t++) {
-    Sum start = offset ? offset_of(&pair->row[t], column, columns, offset) : sum_start(0);
+    Sum start = offset ? sum_offset(&pair->row[t], column, columns, offset) : sum_zero();
     for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = start;
   }
   Group x0 = pair->row[0].q + column, x1 = pair->row[1].q + column;
@@ -187,8 +146,8 @@ INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t c
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);
     for (uint32_t v = 0; v < VECTORS; v++) {
-      sums.v[0][v] = dot(sums.v[0][v], weight[v], x0);
-      sums.v[1][v] = dot(sums.v[1][v], weight[v], x1);
+      sums.v[0][v] = dot_unsigned(sums.v[0][v], weight[v], x0);
+      sums.v[1][v] = dot_unsigned(sums.v[1][v], weight[v], x1);
     }
   }
   return sums;
@@ -224,8 +183,8 @@ INLINE void times_blocks(const Panel *p, uint32_t blocks, const Pair *pair, int3
     for (uint32_t t = 0; t < TOKENS; t++) {
       v128_t d = splat_32(pair->row[t].scale + b);
       for (uint32_t v = 0; v < VECTORS; v++) {
-        v128_t sum = total_of(sums[0].v[t][v]);
-        if (planes == 2) sum = wasm_i32x4_add(wasm_i32x4_shl(sum, 4), total_of(sums[1].v[t][v]));
+        v128_t sum = sum_total(sums[0].v[t][v]);
+        if (planes == 2) sum = wasm_i32x4_add(wasm_i32x4_shl(sum, 4), sum_total(sums[1].v[t][v]));
         v128_t scale = wasm_f32x4_mul(wasm_v128_load(p->d[b] + 4 * v), d);
         out.v[t][v] = wasm_f32x4_add(out.v[t][v], scaled(sum, scale));
       }
@@ -251,7 +210,7 @@ INLINE void times_super_blocks(const Panel *p, uint32_t blocks, const Pair *pair
       KEEP_LOOP for (uint32_t j = 0; j < n_subs; j++)
         for (uint32_t v = 0; v < VECTORS; v++) {
           v128_t scale = wasm_v128_load(p->scale[n_subs * b + j] + 4 * v);
-          total[v] = wasm_i32x4_add(total[v], weighed(sums[j].v[t][v], scale));
+          total[v] = wasm_i32x4_add(total[v], sum_scaled(sums[j].v[t][v], scale));
         }
       if (!offset) {
         KEEP_LOOP for (uint32_t j = 0; j < 4; j++) {

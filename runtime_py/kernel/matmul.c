@@ -14,7 +14,7 @@ INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
   const int32_t offset = fifth ? -16 : -8;
   for (uint32_t b = 0; b < blocks; b++, tile += fifth ? 176 : 144) {
     Sum sum[MAX_N][2];
-    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(offset * row[t].sum32[b]);
+    begin_sums(sum, row, 32 * b, 32, offset, n);
     dots_of_32(sum, tile + 16, fifth, row, 32 * b, n);
     v128_t d0 = load_f16x4((const uint16_t *)tile), d1 = load_f16x4((const uint16_t *)tile + 4);
     for (uint32_t t = 0; t < n; t++) {
@@ -70,7 +70,7 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
       v128_t sum1 = wasm_i32x4_sub(plus[t][1], minus[t][1]);
 #else
     Sum sum[MAX_N][2];
-    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
+    for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_zero();
     KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
       const uint8_t *w = tile + 16 + 32 * g;
       v128_t w0 = wasm_i16x8_load8x8(w), w1 = wasm_i16x8_load8x8(w + 8);
@@ -107,19 +107,11 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
     }
     KEEP_LOOP for (uint32_t j = 0; j < 8; j++) {
       Sum sum[MAX_N][2];
-      for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum_start(0);
-      KEEP_LOOP for (uint32_t h = 0; h < 8; h += UNROLL(n)) for (uint32_t g = h; g < h + UNROLL(n); g++) {
-        v128_t raw = wasm_v128_load(tile + 160 + 128 * j + 16 * g);
-        v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
-        for (uint32_t t = 0; t < n; t++) {
-          Group q = row[t].q + 256 * b + 32 * j + 4 * g;
-          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
-          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
-        }
-      }
-      v128_t scales = wasm_u16x8_load8x8(tile + 32 + 8 * j);
-      v128_t s0 = wasm_u32x4_extend_low_u16x8(scales), s1 = wasm_u32x4_extend_high_u16x8(scales);
-      add_sub_block(part, sum, s0, s1, n);
+      v128_t scales[2];
+      begin_sums(sum, row, 0, 32, 0, n);
+      dots_of_32(sum, tile + 160 + 128 * j, false, row, 256 * b + 32 * j, n);
+      load_scales(tile + 32 + 8 * j, false, scales);
+      add_scaled(part, sum, scales, n);
     }
     for (uint32_t p = 0; p < 4; p++) {
       v128_t m0 = wasm_u16x8_load8x8(tile + 96 + 16 * p), m1 = wasm_u16x8_load8x8(tile + 104 + 16 * p);
@@ -149,34 +141,19 @@ INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
                       uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
   begin_rows(x, token, n, row, out);
-  v128_t bits = wasm_i8x16_const_splat(0x30);
-  for (uint32_t b = 0; b < blocks; b++, tile += 1680) {
+  for (uint32_t b = 0; b < blocks; b++, tile += 144 + 16 * UNIT_6) {
     v128_t part[MAX_N][2];
     for (uint32_t t = 0; t < n; t++) part[t][0] = part[t][1] = wasm_i32x4_const_splat(0);
     KEEP_LOOP for (uint32_t j = 0; j < 16; j++) {
       Sum sum[MAX_N][2];
-      for (uint32_t t = 0; t < n; t++)
-        sum[t][0] = sum[t][1] = sum_start(-32 * row[t].sum16[16 * b + j]);
-      KEEP_LOOP for (uint32_t h = 0; h < 4; h += UNROLL(n) > 1 ? 4 : 2)
-      for (uint32_t g = h; g < h + (UNROLL(n) > 1 ? 4 : 2); g += 2) {
-        v128_t high = wasm_v128_load(tile + 1168 + 16 * (2 * j + g / 2));
-        v128_t even = wasm_v128_load(tile + 144 + 16 * (4 * j + g));
-        v128_t odd = wasm_v128_load(tile + 160 + 16 * (4 * j + g));
-        v128_t w0 = wasm_v128_or(low_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 4), bits));
-        v128_t w1 = wasm_v128_or(high_nibbles(even), wasm_v128_and(wasm_i16x8_shl(high, 2), bits));
-        v128_t w2 = wasm_v128_or(low_nibbles(odd), wasm_v128_and(high, bits));
-        v128_t w3 = wasm_v128_or(high_nibbles(odd), wasm_v128_and(wasm_u16x8_shr(high, 2), bits));
-        for (uint32_t t = 0; t < n; t++) {
-          Group q = row[t].q + 256 * b + 16 * j + 4 * g;
-          sum[t][0] = dot_unsigned(sum[t][0], w0, q);
-          sum[t][1] = dot_unsigned(sum[t][1], w1, q);
-          sum[t][0] = dot_unsigned(sum[t][0], w2, q + 4);
-          sum[t][1] = dot_unsigned(sum[t][1], w3, q + 4);
-        }
+      v128_t scales[2], w[4];
+      begin_sums(sum, row, 256 * b + 16 * j, 16, -32, n);
+      for (uint32_t h = 0; h < 2; h++) {
+        unpack_half_6(tile + 144 + UNIT_6 * j + UNIT_6 / 2 * h, w);
+        add_dots(sum, w, 2, row, 256 * b + 16 * j + 8 * h, n);
       }
-      v128_t scales = wasm_i16x8_load8x8(tile + 16 + 8 * j);
-      v128_t s0 = wasm_i32x4_extend_low_i16x8(scales), s1 = wasm_i32x4_extend_high_i16x8(scales);
-      add_sub_block(part, sum, s0, s1, n);
+      load_scales(tile + 16 + 8 * j, true, scales);
+      add_scaled(part, sum, scales, n);
     }
     const uint16_t *d16 = (const uint16_t *)tile;
     v128_t d0 = load_f16x4(d16), d1 = load_f16x4(d16 + 4);

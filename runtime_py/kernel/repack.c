@@ -8,7 +8,7 @@
  *   four bits   16 bytes a group: low nibble of byte 4 r + k is row r, high nibble row r + 4
  *   two bits    16 bytes two groups: in byte 4 r + k, from the lowest bits up, the first group's
  *               row r and row r + 4, then the second group's
- *   one bit     16 bytes four groups, in the same way
+ *   three, five and six bits   units of 16 columns; see repack.h
  *
  * A block of columns starts with its scales, in row order:
  *
@@ -16,20 +16,16 @@
  *   Q4_0   32 columns: f16 scale[8], 8 four-bit groups (weights + 8)
  *   IQ4_NL 32 columns: as Q4_0 (places in a table)
  *   Q4_1   32 columns: f16 scale[8], f16 minimum[8], 8 four-bit groups
- *   Q5_0   32 columns: f16 scale[8], 8 four-bit groups, high[2][16]: bit 7 - g of high[r / 4]
- *                      [4 (r % 4) + k] is the fifth bit of group g, row r, column k (weights + 16)
- *   Q5_1   32 columns: f16 scale[8], f16 minimum[8], then as Q5_0
+ *   Q5_0   32 columns: f16 scale[8], 2 five-bit units (weights + 16)
+ *   Q5_1   32 columns: f16 scale[8], f16 minimum[8], 2 five-bit units
  *   MXFP4  32 columns: u8 exponent[8], 8 four-bit groups (places in a table)
  *   Q2_K  256 columns: f16 d[8], f16 dmin[8], u8 scale and minimum[8][8 rows][2] (a nibble each;
  *                      sub-blocks 2 p and 2 p + 1 side by side), 64 two-bit groups
- *   Q3_K  256 columns: f16 d[8], i8 scale[16 sub-blocks][8], then for each 16 columns 4 two-bit
- *                      groups and 4 one-bit groups (weights + 4)
+ *   Q3_K  256 columns: f16 d[8], i8 scale[16 sub-blocks][8], 16 three-bit units (weights + 4)
  *   Q4_K  256 columns: f16 d[8], f16 dmin[8], u8 scale[8 sub-blocks][8], u8 min[4][8 rows][2]
  *                      (sub-blocks 2 p and 2 p + 1 side by side), 64 four-bit groups
- *   Q5_K  256 columns: scales and minima as Q4_K, then for each 16 columns 4 four-bit groups and
- *                      4 one-bit groups
- *   Q6_K  256 columns: f16 d[8], i8 scale[16 sub-blocks][8], 64 four-bit groups, then 64 two-bit
- *                      groups of the high bits (weights + 32)
+ *   Q5_K  256 columns: scales and minima as Q4_K, 16 five-bit units
+ *   Q6_K  256 columns: f16 d[8], i8 scale[16 sub-blocks][8], 16 six-bit units (weights + 32)
  *   IQ4_XS 256 columns: f16 d[8], i8 scale[8 sub-blocks][8], 64 four-bit groups (places in a table)
  *   TQ2_0 256 columns: f16 scale[8], 64 two-bit groups (weights + 1); TQ1_0 likewise
  *   F32, F16, BF16: value[8 rows] for each column

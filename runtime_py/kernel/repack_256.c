@@ -39,7 +39,7 @@ INLINE void repack_q2_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   copy_u16(tile + 16 + 2 * row, block + 82);
   for (uint32_t j = 0; j < 16; j++) tile[32 + 16 * (j / 2) + 2 * row + (j & 1)] = block[j];
   values_of_pairs(block + 16, values);
-  for (uint32_t c = 0; c < 8; c++) put_pairs(values + 32 * c, 0, row, 8, tile + 160 + 64 * c);
+  for (uint32_t c = 0; c < 8; c++) put_pairs(values + 32 * c, row, 8, tile + 160 + 64 * c);
 }
 
 INLINE void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
@@ -53,11 +53,7 @@ INLINE void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   values_of_pairs(block + 32, values);
   for (uint32_t c = 0; c < 8; c++)
     for (uint32_t i = 0; i < 32; i++) values[32 * c + i] |= (block[i] >> c & 1) << 2;
-  for (uint32_t c = 0; c < 16; c++) {
-    uint8_t *to = tile + 144 + 48 * c;
-    put_pairs(values + 16 * c, 0, row, 4, to);
-    put_bits(values + 16 * c, 2, row, to + 32);
-  }
+  for (uint32_t c = 0; c < 16; c++) put_3(values + 16 * c, row, tile + 144 + UNIT_3 * c);
 }
 
 INLINE void repack_q4_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
@@ -70,17 +66,14 @@ INLINE void repack_q4_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
 }
 
 INLINE void repack_q5_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
-  uint8_t values[256], fifth[16];
+  uint8_t values[256];
   copy_u16(tile + 2 * row, block);
   copy_u16(tile + 16 + 2 * row, block + 2);
   repack_scales_and_minima(block + 4, row, tile);
   values_of_q4_k(block + 48, values);
-  for (uint32_t c = 0; c < 16; c++) {
-    uint8_t *to = tile + 160 + 80 * c;
-    for (uint32_t i = 0; i < 16; i++) fifth[i] = block[16 + (16 * c + i) % 32] >> (c / 2) & 1;
-    put_nibbles(values + 16 * c, row, 4, to);
-    put_bits(fifth, 0, row, to + 64);
-  }
+  for (uint32_t c = 0; c < 8; c++)
+    for (uint32_t i = 0; i < 32; i++) values[32 * c + i] |= (block[16 + i] >> c & 1) << 4;
+  for (uint32_t c = 0; c < 16; c++) put_5(values + 16 * c, row, tile + 160 + UNIT_5 * c);
 }
 
 /* The 6-bit values of a Q6_K block in column order. */
@@ -104,14 +97,12 @@ INLINE void values_of_q6_k(const uint8_t *block, uint8_t values[256]) {
 }
 
 INLINE void repack_q6_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
-  uint8_t values[256], low[256];
+  uint8_t values[256];
   values_of_q6_k(block, values);
   copy_u16(tile + 2 * row, block + 208);
-  for (uint32_t j = 0; j < 16; j++) tile[16 + 8 * j + row] = block[192 + j];
-  for (uint32_t i = 0; i < 256; i++) low[i] = values[i] & 15;
-  for (uint32_t c = 0; c < 8; c++) {
-    put_nibbles(low + 32 * c, row, 8, tile + 144 + 128 * c);
-    put_pairs(values + 32 * c, 4, row, 8, tile + 1168 + 64 * c);
+  for (uint32_t j = 0; j < 16; j++) {
+    tile[16 + 8 * j + row] = block[192 + j];
+    put_6(values + 16 * j, row, tile + 144 + UNIT_6 * j);
   }
 }
 
@@ -152,7 +143,7 @@ INLINE void repack_ternary(const uint8_t *block, const uint8_t *scale, bool base
   else
     values_of_pairs(block, values);
   copy_u16(tile + 2 * row, scale);
-  for (uint32_t c = 0; c < 8; c++) put_pairs(values + 32 * c, 0, row, 8, tile + 16 + 64 * c);
+  for (uint32_t c = 0; c < 8; c++) put_pairs(values + 32 * c, row, 8, tile + 16 + 64 * c);
 }
 
 void repack_256(uint32_t type, const uint8_t *block, uint32_t row, uint8_t *tile) {

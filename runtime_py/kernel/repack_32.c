@@ -12,14 +12,18 @@ INLINE void repack_nibbles(const uint8_t packed[16], uint32_t row, uint8_t *grou
   nibbles_of_32(packed, values);
   put_nibbles(values, row, 8, groups);
 }
-/* The fifth bits of 32 columns: column 4 g + k has the bit of that number. */
-INLINE void repack_fifth(uint32_t high, uint32_t row, uint8_t *planes) {
-  planes += 16 * (row / 4) + 4 * (row & 3);
-  for (uint32_t k = 0; k < 4; k++) {
-    uint32_t bits = (high >> k) & 0x11111111u; /* every fourth bit, gathered by folding */
-    bits = (bits | bits >> 3) & 0x03030303u;
-    bits = (bits | bits >> 6) & 0x000f000fu;
-    planes[k] = __builtin_bitreverse8((uint8_t)(bits | bits >> 12));
+/* 32 weights of 5 bits, the highest bits of all of them in `high`. */
+INLINE void repack_5bit(const uint8_t packed[16], uint32_t high, uint32_t row, uint8_t *units) {
+  uint8_t values[32];
+  nibbles_of_32(packed, values);
+  v128_t word = wasm_i32x4_splat((int32_t)high), bit = wasm_i64x2_const_splat((int64_t)0x8040201008040201);
+  v128_t low = wasm_i8x16_shuffle(word, word, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  v128_t rest = wasm_i8x16_shuffle(word, word, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  for (uint32_t h = 0; h < 2; h++) {
+    v128_t set = wasm_i8x16_eq(wasm_v128_and(h ? rest : low, bit), bit);
+    v128_t fifth = wasm_v128_and(set, wasm_i8x16_const_splat(0x10));
+    wasm_v128_store(values + 16 * h, wasm_v128_or(wasm_v128_load(values + 16 * h), fifth));
+    put_5(values + 16 * h, row, units + UNIT_5 * h);
   }
 }
 
@@ -38,13 +42,11 @@ void repack_32(uint32_t type, const uint8_t *block, uint32_t row, uint8_t *tile)
       repack_nibbles(block + 4, row, tile + 32);
       break;
     case TYPE_Q5_0:
-      repack_nibbles(block + 6, row, tile + 16);
-      repack_fifth(load_u32(block + 2), row, tile + 144);
+      repack_5bit(block + 6, load_u32(block + 2), row, tile + 16);
       break;
     case TYPE_Q5_1:
       copy_u16(tile + 16 + 2 * row, block + 2);
-      repack_nibbles(block + 8, row, tile + 32);
-      repack_fifth(load_u32(block + 4), row, tile + 160);
+      repack_5bit(block + 8, load_u32(block + 4), row, tile + 32);
       break;
     default: /* TYPE_Q8_0 */
       for (uint32_t g = 0; g < 8; g++)

@@ -15,6 +15,7 @@
 #define MLR_TILE_H
 
 #include "numeric.h"
+#include "units.h"
 
 #define KEEP_LOOP _Pragma("clang loop unroll(disable) vectorize(disable)")
 
@@ -23,20 +24,77 @@ enum { MAX_N = 4 }; /* tokens at a time */
 #define UNROLL(n) ((n) == 1 ? 2u : 1u)
 
 #ifdef __wasm_relaxed_simd__
-typedef v128_t Sum; /* four rows */
 typedef const int8_t *Group;
+#else
+typedef const int16_t *Group;
+#endif
+
+/* What a block of columns of one token looks like to the loops below. */
+typedef struct {
+  Group q;
+  const float *scale;
+  const int16_t *sum16, *sum32;
+#ifdef MLR_NARROW
+  const int16_t *pair16;
+#endif
+} Row;
+
+/* A Sum is that of a sub-block of columns, of four rows:
+ *   sum_zero      before the first
+ *   sum_offset    or so: `offset` times the activations of 16 or 32 columns from `column` on
+ *   dot_unsigned  and four rows of four unsigned weights of at most 7 bits times x[0 … 3]
+ *   sum_total     as 32-bit integers
+ *   sum_scaled    times integers, four rows of load_scales
+ *
+ * The narrow build keeps it in 16 bits, two a row: its hosts make three instructions of the dot with
+ * 32-bit sums and one of that with 16-bit sums. They may wrap around on the way, but not at the end:
+ * with the offset a sum is that of signed weights, 16 of at most 16 in size, or 8 of 32, times at most
+ * 127; without one weights are below 16, or below 32 in 16 columns. */
+#ifdef MLR_NARROW
+typedef v128_t Sum;
+enum { NARROW = 1 };
+
+/* Wasmtime's compiler makes a splat out of a scalar load, two more instructions of the vector units.
+ * A vector load and a shuffle are one; what is read beyond is some other part of the state. The
+ * empty `asm` keeps clang from making a splat of them again. */
+INLINE v128_t splat_32(const void *p) {
+  v128_t v = wasm_v128_load(p);
+  __asm__("" : "+r"(v));
+  return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
+}
+INLINE Sum sum_zero(void) { return wasm_i16x8_const_splat(0); }
+INLINE Sum sum_offset(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
+  v128_t pairs = splat_32(x->pair16 + column / 8);
+  if (columns == 32) pairs = wasm_i16x8_add(pairs, splat_32(x->pair16 + column / 8 + 2));
+  return wasm_i16x8_mul(pairs, wasm_i16x8_splat((int16_t)offset));
+}
+INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
+  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(splat_32(x), w));
+}
+INLINE v128_t sum_scaled(Sum s, v128_t scales) { return wasm_i32x4_dot_i16x8(s, scales); }
+INLINE v128_t sum_total(Sum s) { return sum_scaled(s, wasm_i16x8_const_splat(1)); }
+INLINE v128_t first_scales(v128_t s) { return wasm_i16x8_shuffle(s, s, 0, 0, 1, 1, 2, 2, 3, 3); }
+INLINE v128_t last_scales(v128_t s) { return wasm_i16x8_shuffle(s, s, 4, 4, 5, 5, 6, 6, 7, 7); }
+INLINE v128_t every_second(v128_t s, uint32_t from) {
+  if (from) return wasm_i16x8_shuffle(s, s, 1, 1, 3, 3, 5, 5, 7, 7);
+  return wasm_i16x8_shuffle(s, s, 0, 0, 2, 2, 4, 4, 6, 6);
+}
+#else
+enum { NARROW = 0 };
+
+INLINE v128_t splat_32(const void *p) { return wasm_v128_load32_splat(p); }
+#ifdef __wasm_relaxed_simd__
+typedef v128_t Sum;
 
 INLINE Sum sum_start(int32_t offset) { return wasm_i32x4_splat(offset); }
 INLINE v128_t sum_total(Sum s) { return s; }
-/* s += four rows of four unsigned weights of at most 7 bits times x[0..3] */
 INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
-  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_v128_load32_splat(x), w, s);
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(splat_32(x), w, s);
 }
 #else
 typedef struct {
   v128_t low, high; /* rows 0, 0, 1, 1 and 2, 2, 3, 3: two partial sums each */
 } Sum;
-typedef const int16_t *Group;
 
 INLINE Sum sum_start(int32_t offset) {
   v128_t v = wasm_i32x4_make(offset, 0, offset, 0);
@@ -53,25 +111,21 @@ INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
   return s;
 }
 #endif
+INLINE Sum sum_zero(void) { return sum_start(0); }
+INLINE Sum sum_offset(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
+  return sum_start(offset * (columns == 32 ? x->sum32[column / 32] : x->sum16[column / 16]));
+}
+INLINE v128_t sum_scaled(Sum s, v128_t scales) { return wasm_i32x4_mul(sum_total(s), scales); }
+INLINE v128_t first_scales(v128_t s) { return wasm_i32x4_extend_low_i16x8(s); }
+INLINE v128_t last_scales(v128_t s) { return wasm_i32x4_extend_high_i16x8(s); }
+INLINE v128_t every_second(v128_t s, uint32_t from) { /* none is negative */
+  return from ? wasm_u32x4_shr(s, 16) : wasm_v128_and(s, wasm_i32x4_const_splat(0xffff));
+}
+#endif
 
 INLINE v128_t scaled(v128_t integers, v128_t scale) {
   return wasm_f32x4_mul(wasm_f32x4_convert_i32x4(integers), scale);
 }
-INLINE v128_t low_nibbles(v128_t raw) { return wasm_v128_and(raw, wasm_i8x16_const_splat(0x0f)); }
-INLINE v128_t high_nibbles(v128_t raw) {
-  return wasm_v128_and(wasm_u16x8_shr(raw, 4), wasm_i8x16_const_splat(0x0f));
-}
-
-/* What a block of columns of one token looks like to the loops below. */
-typedef struct {
-  Group q;
-  const float *scale;
-  const int16_t *sum16, *sum32;
-#ifdef MLR_NARROW
-  const int16_t *pair16;
-#endif
-} Row;
-
 INLINE Row row_at(const Quantized *x, uint32_t token, uint32_t column) {
   uint64_t at = (uint64_t)token * x->cols + column;
   Row row = {.q = x->q + at, .scale = x->scale + at / 32, .sum16 = x->sum16 + at / 16,
@@ -89,39 +143,53 @@ INLINE void begin_rows(const Quantized *x, uint32_t token, uint32_t n, Row row[]
   }
 }
 
-/* part += sum times the integer scales of a sub-block's rows 0 to 3 and 4 to 7. */
-INLINE void add_sub_block(v128_t part[][2], Sum sum[][2], v128_t scales0, v128_t scales1, uint32_t n) {
-  for (uint32_t t = 0; t < n; t++) {
-    part[t][0] = wasm_i32x4_add(part[t][0], wasm_i32x4_mul(sum_total(sum[t][0]), scales0));
-    part[t][1] = wasm_i32x4_add(part[t][1], wasm_i32x4_mul(sum_total(sum[t][1]), scales1));
-  }
+/* The starts of the sums of 16 or 32 columns. */
+INLINE void begin_sums(Sum sum[][2], const Row *row, uint32_t column, uint32_t columns, int32_t offset,
+                       uint32_t n) {
+  for (uint32_t t = 0; t < n; t++)
+    sum[t][0] = sum[t][1] = offset ? sum_offset(&row[t], column, columns, offset) : sum_zero();
 }
 
-/* 32 columns from `column` on, 8 four-bit groups: sum += weights times activations. For five-bit
- * weights `planes` follow, as in Q5_0. */
+/* part += sum times the integer scales of a sub-block's rows. */
+INLINE void add_scaled(v128_t part[][2], Sum sum[][2], const v128_t scales[2], uint32_t n) {
+  for (uint32_t t = 0; t < n; t++)
+    for (uint32_t h = 0; h < 2; h++)
+      part[t][h] = wasm_i32x4_add(part[t][h], sum_scaled(sum[t][h], scales[h]));
+}
+/* The 8 scales of a sub-block, of 8 bits, as sum_scaled takes them. */
+INLINE void load_scales(const uint8_t *bytes, bool with_sign, v128_t scales[2]) {
+  v128_t all = with_sign ? wasm_i16x8_load8x8(bytes) : wasm_u16x8_load8x8(bytes);
+  scales[0] = first_scales(all);
+  scales[1] = last_scales(all);
+}
+
+/* sum += weights of `groups` groups of four columns times the activations from `column` on. */
+INLINE void add_dots(Sum sum[][2], const v128_t *w, uint32_t groups, const Row *row, uint32_t column,
+                 uint32_t n) {
+  for (uint32_t g = 0; g < groups; g++)
+    for (uint32_t t = 0; t < n; t++)
+      for (uint32_t h = 0; h < 2; h++)
+        sum[t][h] = dot_unsigned(sum[t][h], w[2 * g + h], row[t].q + column + 4 * g);
+}
+
+/* 32 columns from `column` on: 8 groups of nibbles, or 2 units of 5 bits. */
 INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Row *row, uint32_t column,
                        uint32_t n) {
-  v128_t plane0 = wasm_i64x2_const_splat(0), plane1 = plane0, bit = wasm_i8x16_const_splat(0x10);
+  v128_t w[8];
   if (fifth) {
-    plane0 = wasm_v128_load(groups + 128);
-    plane1 = wasm_v128_load(groups + 144);
-  }
-  KEEP_LOOP for (uint32_t g = 0; g < 8; g += 2) {
-    for (uint32_t u = 0; u < 2; u++) {
-      v128_t raw = wasm_v128_load(groups + 16 * (g + u));
-      v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
-      if (fifth) { /* the bits of these groups are the two highest of each byte */
-        w0 = wasm_v128_or(w0, wasm_v128_and(wasm_u16x8_shr(plane0, 3 - u), bit));
-        w1 = wasm_v128_or(w1, wasm_v128_and(wasm_u16x8_shr(plane1, 3 - u), bit));
-      }
-      for (uint32_t t = 0; t < n; t++) {
-        Group q = row[t].q + column + 4 * (g + u);
-        sum[t][0] = dot_unsigned(sum[t][0], w0, q);
-        sum[t][1] = dot_unsigned(sum[t][1], w1, q);
-      }
+    KEEP_LOOP for (uint32_t u = 0; u < 2; u++) {
+      unpack_5(groups + UNIT_5 * u, w);
+      add_dots(sum, w, 4, row, column + 16 * u, n);
     }
-    plane0 = wasm_i16x8_shl(plane0, 2);
-    plane1 = wasm_i16x8_shl(plane1, 2);
+  } else {
+    KEEP_LOOP for (uint32_t g = 0; g < 8; g += 2) {
+      for (uint32_t u = 0; u < 2; u++) {
+        v128_t raw = wasm_v128_load(groups + 16 * (g + u));
+        w[2 * u] = low_nibbles(raw);
+        w[2 * u + 1] = high_nibbles(raw);
+      }
+      add_dots(sum, w, 2, row, column + 4 * g, n);
+    }
   }
 }
 
