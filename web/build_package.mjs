@@ -33,6 +33,7 @@ async function buildHost(host) {
     minify: host === "browser",
     legalComments: "none",
     alias: { "#platform": `./src/platform/${host}.ts`, "#scope": `./src/scope/${host}.ts` },
+    inject: host === "node" ? ["./src/platform/node_worker.ts"] : [],
     external: ["node:*"],
     logLevel: "warning",
   });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,21 @@ function take(token: Token): string {
 def test_cold_start(build: str, package: Path) -> None:
     files = [*(package / "browser" / name for name in SCRIPTS), package / f"kernel-{build}.wasm"]
     assert sum(len(gzip.compress(path.read_bytes())) for path in files) < COLD_START_BUDGET
+
+
+def test_bundlers_find_every_file(package: Path) -> None:
+    """Vite and webpack know a file by this form only, and give it another name and place."""
+    scripts = [path.read_text("utf-8") for path in (package / "browser").glob("*.js")]
+    found = set()
+    for script in scripts:
+        named = re.findall(r'new URL\("(\.[^"]+)",import\.meta\.url\)', script)
+        assert script.count("import.meta") == len(named)
+        found |= {(package / "browser" / name).resolve() for name in named}
+    workers = [package / "browser" / name for name in SCRIPTS[1:]]
+    assert found == {*workers, *package.glob("*.wasm")}
+    for worker in workers:
+        started = f'new Worker(new URL("./{worker.name}",import.meta.url),{{type:"module"}})'
+        assert any(started in script for script in scripts)
 
 
 def test_no_code_is_made_from_text(package: Path) -> None:

@@ -29,7 +29,8 @@ export async function load(bundleUrl: string | URL, options: LoadOptions = {}): 
     );
   }
   const url = platform.resolve(bundleUrl).href;
-  const connection = new Connection(platform.startWorker(new URL("engine.js", import.meta.url)), onProgress);
+  const worker = new Worker(new URL("./engine.js", import.meta.url), { type: "module" });
+  const connection = new Connection(platform.connect(worker), onProgress);
   const request = { type: "load", url, options: engineOptions } as const;
   const info = await loadThrough<PythonModelInfo>(connection, request, signal, start);
   return new Model(info, connection);

@@ -32,7 +32,8 @@ export async function load(location: string | URL, options: LoadOptions = {}): P
     );
   }
   const url = platform.resolve(location).href;
-  const connection = new Connection(platform.startWorker(new URL("worker.js", import.meta.url)), onProgress);
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  const connection = new Connection(platform.connect(worker), onProgress);
   const request = { type: "load", url, options: engineOptions } as const;
   return new Model(await loadThrough<ModelInfo>(connection, request, signal, start), connection);
 }

@@ -46,7 +46,6 @@ function inThisThread(module: WebAssembly.Module, fetch: Fetch): WorkerPort {
   const runner = new Runner(
     (stallMs = STALL_MS) => ({
       network: { fetch, stallMs },
-      base: new URL("file:///"),
       builds: { usual: Promise.resolve({ build: "relaxed", module }), wide: null },
     }),
     (reply: Reply) => {

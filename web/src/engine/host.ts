@@ -1,7 +1,7 @@
 import { platform } from "#platform";
 import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
-import { buildsIn, hasMemory64, type KernelBuilds } from "../kernel/module";
+import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
 import type { OnProgress } from "../kernel/weights";
 import { STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
@@ -31,9 +31,14 @@ export class PythonHost {
    * likely to be asked for. Everything that needs no model is begun at once.
    */
   constructor(base: URL, threads: number) {
-    this.#builds = buildsIn(new URL("kernel/", base));
-    this.#threads = new Helpers(new URL("thread.js", base), this.isolated ? threads - 1 : 0);
-    this.#loaders = new Helpers(new URL("loader.js", base), this.isolated ? 1 : 0);
+    const start = (script: string) => () => new Worker(new URL(script, base), { type: "module" });
+    this.#builds = openBuilds({
+      relaxed: new URL("kernel/kernel-relaxed.wasm", base),
+      simd: new URL("kernel/kernel-simd.wasm", base),
+      relaxed64: new URL("kernel/kernel-relaxed64.wasm", base),
+    });
+    this.#threads = new Helpers("thread", start("thread.js"), this.isolated ? threads - 1 : 0);
+    this.#loaders = new Helpers("loader", start("loader.js"), this.isolated ? 1 : 0);
   }
 
   /** The body of a URL, of at most `limit` bytes and one more. */

@@ -7,11 +7,11 @@ export class Helper {
   readonly port: WorkerPort;
   readonly failure: Promise<never>;
 
-  constructor(script: URL) {
-    this.port = platform.startWorker(script);
+  constructor(name: string, start: () => Worker) {
+    this.port = platform.connect(start());
     this.failure = new Promise((_, reject) => {
       this.port.onFailure((reason) => {
-        reject(new MlrError("EngineError", `a worker of the kernel (${script.pathname}) stopped: ${reason}; load again`));
+        reject(new MlrError("EngineError", `a worker of the kernel (${name}) stopped: ${reason}; load again`));
       });
     });
     this.failure.catch(() => undefined); // whoever waits for the worker hears of it
@@ -23,16 +23,17 @@ export class Helper {
  * it is idle, and that thread is going to be busy reading the tokenizer.
  */
 export class Helpers {
-  readonly #script: URL;
+  readonly #make: () => Helper;
   readonly #idle: Helper[] = [];
 
-  constructor(script: URL, count: number) {
-    this.#script = script;
-    for (let i = 0; i < count; i++) this.#idle.push(new Helper(script));
+  /** `start` starts one of those called `name`; `count` of them are started at once. */
+  constructor(name: string, start: () => Worker, count: number) {
+    this.#make = () => new Helper(name, start);
+    for (let i = 0; i < count; i++) this.#idle.push(this.#make());
   }
 
   take(): Helper {
-    return this.#idle.pop() ?? new Helper(this.#script);
+    return this.#idle.pop() ?? this.#make();
   }
 
   /** End those that nobody took. */

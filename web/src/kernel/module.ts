@@ -51,23 +51,26 @@ const WIDE_PROBE = Uint8Array.of(
 /** Whether a kernel can have more memory here than 32 bits address. */
 export const hasMemory64 = WebAssembly.validate(WIDE_PROBE);
 
-/** The builds in the directory `base`; the wide one is fetched when it is asked for. */
-export function buildsIn(base: URL): KernelBuilds {
-  const usual = compileUsual(base);
+/** The files of the builds. */
+export type KernelFiles = Record<KernelModule["build"], URL>;
+
+/** The builds in these files; the wide one is fetched when it is asked for. */
+export function openBuilds(files: KernelFiles): KernelBuilds {
+  const usual = compileUsual(files);
   usual.catch(() => undefined); // whoever plans reports it
-  return { usual, wide: hasMemory64 ? () => compileWide(base) : null };
+  return { usual, wide: hasMemory64 ? () => compileWide(files) : null };
 }
 
-async function compileWide(base: URL): Promise<KernelModule> {
-  return { build: "relaxed64", module: await WebAssembly.compile(await wasm(base, "relaxed64")) };
+async function compileWide(files: KernelFiles): Promise<KernelModule> {
+  return { build: "relaxed64", module: await WebAssembly.compile(await wasm(files.relaxed64)) };
 }
 
-async function compileUsual(base: URL): Promise<KernelModule> {
-  const relaxed = await wasm(base, "relaxed");
+async function compileUsual(files: KernelFiles): Promise<KernelModule> {
+  const relaxed = await wasm(files.relaxed);
   if (WebAssembly.validate(relaxed)) {
     return { build: "relaxed", module: await WebAssembly.compile(relaxed) };
   }
-  const simd = await wasm(base, "simd");
+  const simd = await wasm(files.simd);
   if (WebAssembly.validate(simd)) return { build: "simd", module: await WebAssembly.compile(simd) };
   throw new MlrError(
     "EngineError",
@@ -75,11 +78,17 @@ async function compileUsual(base: URL): Promise<KernelModule> {
   );
 }
 
-async function wasm(base: URL, build: string): Promise<ArrayBuffer> {
-  const url = new URL(`kernel-${build}.wasm`, base);
+const MAGIC = 0x6d736100; // "\0asm", little-endian
+
+/** Throws `FetchError`, also where a server answers with a page of its own instead of the file. */
+async function wasm(url: URL): Promise<ArrayBuffer> {
   const response = await platform.fetch(url.href);
   if (!response.ok) throw new MlrError("FetchError", `${url.href}: the server answered ${response.status}`);
-  return response.arrayBuffer();
+  const data = await response.arrayBuffer();
+  if (data.byteLength < 4 || new DataView(data).getUint32(0, true) !== MAGIC) {
+    throw new MlrError("FetchError", `${url.href}: what the server sent is not WebAssembly: is the file there?`);
+  }
+  return data;
 }
 
 /** An instance of the kernel on a memory. */

@@ -1,6 +1,6 @@
 import { resolveLocation } from "./location";
 import { FAST_READING, type Platform } from "./platform";
-import { startWebWorker } from "./web_worker";
+import { connectWebWorker } from "./web_worker";
 
 const SINGLE_THREAD =
   "This page is not cross-origin isolated, so the model runs on one thread. Serve the page with the " +
@@ -20,5 +20,5 @@ export const platform: Platform = {
   },
   resolve: (location) => resolveLocation(location, self.location.href, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  startWorker: startWebWorker,
+  connect: connectWebWorker,
 };

@@ -1,6 +1,6 @@
 import { fetchAnything, resolvePathOrUrl } from "./files";
 import { FAST_READING, type Platform } from "./platform";
-import { startWebWorker } from "./web_worker";
+import { connectWebWorker } from "./web_worker";
 
 export const platform: Platform = {
   name: "deno",
@@ -11,5 +11,5 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
-  startWorker: startWebWorker,
+  connect: connectWebWorker,
 };

@@ -1,5 +1,5 @@
 import { availableParallelism, freemem } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker as NodeWorker } from "node:worker_threads";
 import { fetchAnything, resolvePathOrUrl } from "./files";
 import { FAST_READING, type Platform, type WorkerPort } from "./platform";
 
@@ -12,11 +12,12 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(freemem()),
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
-  startWorker,
+  connect,
 };
 
-function startWorker(script: URL): WorkerPort {
-  const worker = new Worker(script);
+/** Node's workers are of another class: the build puts it in the place of `Worker`. */
+function connect(started: Worker): WorkerPort {
+  const worker = started as unknown as NodeWorker;
   worker.unref();
   let failed: (reason: string) => void = () => undefined;
   worker.once("error", (error) => {

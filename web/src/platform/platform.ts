@@ -34,6 +34,9 @@ export interface Platform {
   resolve(location: string | URL): URL;
   /** Also of `file:` URLs, where there are files. */
   readonly fetch: Fetch;
-  /** Start a worker from one of the build's scripts. */
-  startWorker(script: URL): WorkerPort;
+  /**
+   * A worker that its maker has just started. He writes `new Worker(new URL("./name.js",
+   * import.meta.url), …)` out, since bundlers find the script, and what it needs in turn, by that.
+   */
+  connect(worker: Worker): WorkerPort;
 }

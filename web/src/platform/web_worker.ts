@@ -1,8 +1,7 @@
 import type { WorkerPort } from "./platform";
 
 /** A worker of the web's kind, as browsers and Deno have it. */
-export function startWebWorker(script: URL): WorkerPort {
-  const worker = new Worker(script, { type: "module" });
+export function connectWebWorker(worker: Worker): WorkerPort {
   return {
     post: (message) => {
       worker.postMessage(message);

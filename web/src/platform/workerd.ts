@@ -11,7 +11,7 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null),
   resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  startWorker: () => {
+  connect: () => {
     throw new MlrError("EngineError", "there are no workers here");
   },
 };

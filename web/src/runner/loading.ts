@@ -2,7 +2,7 @@
 import { platform } from "#platform";
 import { Helpers } from "../kernel/helpers";
 import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
-import { buildsIn, type KernelBuilds } from "../kernel/module";
+import type { KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import type { Network } from "../shards/network";
 import { MlrError } from "../shared/errors";
@@ -34,10 +34,7 @@ export interface LoadedModel {
 /** What is shared by all models that a host loads. */
 export interface Surroundings {
   network: Network;
-  /** The directory of the build's scripts. */
-  base: URL;
-  /** The kernel, where it cannot be compiled from bytes. */
-  builds: KernelBuilds | undefined;
+  builds: KernelBuilds;
 }
 
 interface Plan {
@@ -55,11 +52,10 @@ export async function loadModel(
   surroundings: Surroundings,
   onProgress: OnProgress,
 ): Promise<LoadedModel> {
-  const { network, base } = surroundings;
+  const { network, builds } = surroundings;
   const wanted = chooseThreads(options.threads);
-  const threads = new Helpers(new URL("thread.js", base), wanted - 1);
-  const loaders = new Helpers(new URL("loader.js", base), platform.sharesMemory ? 1 : 0);
-  const builds = surroundings.builds ?? buildsIn(new URL("../", base));
+  const threads = new Helpers("thread", startThread, wanted - 1);
+  const loaders = new Helpers("loader", startLoader, platform.sharesMemory ? 1 : 0);
   let kernel: Kernel | undefined;
   try {
     const bundle = await Bundle.open(url, network);
@@ -82,6 +78,14 @@ export async function loadModel(
     threads.close();
     loaders.close();
   }
+}
+
+function startThread(): Worker {
+  return new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
+}
+
+function startLoader(): Worker {
+  return new Worker(new URL("./loader.js", import.meta.url), { type: "module" });
 }
 
 async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; chatTemplate: string | null }> {
