@@ -196,6 +196,23 @@ def test_what_is_asked_for_wrongly(ask: Ask) -> None:
     assert "tempreature" in answers[5]["message"]
 
 
+def test_arguments_of_a_wrong_kind(ask: Ask) -> None:
+    """Plain JavaScript has no types: none of it may look like an engine that failed."""
+    answers = ask("kinds")
+    assert codes(answers) == ["request"] * 12
+    assert "unknown option thread of load" in answers[0]["message"]
+
+
+def test_a_server_that_has_a_page_in_place_of_the_kernel(
+    ask: Ask, package: Path, tmp_path: Path
+) -> None:
+    """As development servers do for whatever they do not find."""
+    path = changed(package, tmp_path, "kernel-relaxed.wasm", "<!doctype html>")
+    (answer,) = ask("load", path=path)
+    assert answer["code"] == "fetch"
+    assert "kernel-relaxed.wasm: what the server sent is not WebAssembly" in answer["message"]
+
+
 def test_a_generation_that_is_given_up(ask: Ask) -> None:
     whole, running, waiting, queued, after = ask("cancelled")
     assert len(whole["tokenIds"]) == 20

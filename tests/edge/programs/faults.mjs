@@ -49,6 +49,23 @@ const scenarios = {
       await outcome(model.embed(["a"])),
     ])),
   ],
+
+  kinds: async () => [
+    await outcome(load(bundle, { ...OPTIONS, thread: 1 })),
+    await outcome(load(bundle, { ...OPTIONS, memoryLimit: "1 GB" })),
+    await outcome(load(bundle, { ...OPTIONS, timeout: -1 })),
+    await outcome(load(5)),
+    await outcome(load(null)),
+    ...(await withModel(async (model) => [
+      await outcome(model.generate(undefined)),
+      await outcome(model.generate(5)),
+      await outcome(model.generate({ messages: [null] })),
+      await outcome(model.generate({ messages: [{}] })),
+      await outcome(model.generate([1, "2"])),
+      await outcome(model.tokenize(5)),
+      await outcome(model.detokenize("x")),
+    ])),
+  ],
   cancelled: () =>
     withModel(async (model) => {
       const whole = await outcome(generate(model));

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
+import { MlrError } from "../shared/errors";
 import type { Fetch } from "./platform";
 import { resolveLocation } from "./location";
 
@@ -11,6 +12,9 @@ const PIECE = 1 << 20; // bytes read at a time
 
 /** A path or a URL as a URL. */
 export function resolvePathOrUrl(location: string | URL): URL {
+  if (typeof location !== "string" && !(location instanceof URL)) {
+    throw new MlrError("RequestError", `a bundle's location is a path or a URL, got ${String(location)}`);
+  }
   const isUrl = location instanceof URL || /^[a-z][a-z0-9+.-]+:/i.test(location);
   // resolve drops a slash at the end, which does not matter for a folder
   const url = isUrl ? location : pathToFileURL(resolve(location));

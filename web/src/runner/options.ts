@@ -1,6 +1,6 @@
-/** What a generation may be asked for, checked; ranges and defaults are those of Python. */
+/** What loading and generating may be asked for, checked; ranges and defaults are those of Python. */
 import { MlrError } from "../shared/errors";
-import type { GenerateOptions } from "../shared/protocol";
+import type { EngineOptions, GenerateOptions } from "../shared/protocol";
 
 const MAX_STOP_SEQUENCES = 16;
 const DEFAULT_MAX_TOKENS = 128;
@@ -37,7 +37,24 @@ const RANGES: [name: Exclude<keyof Sampling, "seed">, low: number, high: number,
   ["presencePenalty", -2, 2, 0, false],
 ];
 
+/** What `load` was given, as the runner gets it. */
+export type Loading = EngineOptions & { timeout?: number };
+
+const LOADING = new Set(["threads", "contextLength", "memoryLimit", "timeout"]);
 const KNOWN = new Set(["maxTokens", "stop", "seed", "logprobs", ...RANGES.map(([name]) => name)]);
+
+/** Throws `RequestError` for a name that is not known, and for limits that are none. */
+export function checkLoading(options: Loading): void {
+  for (const name of Object.keys(options)) {
+    if (!LOADING.has(name)) throw wrong(`unknown option ${name} of load`);
+  }
+  for (const name of ["memoryLimit", "timeout"] as const) {
+    const value = options[name];
+    if (value !== undefined && !(Number.isFinite(value) && value > 0)) {
+      throw wrong(`${name} must be a number above 0, got ${String(value)}`);
+    }
+  }
+}
 
 /** Throws `RequestError` for a value out of its range and for a name that is not known. */
 export function checkOptions(options: GenerateOptions): Generating {

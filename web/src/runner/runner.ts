@@ -6,7 +6,7 @@ import { renderChat } from "./chat";
 import { embed } from "./embedding";
 import { generate } from "./generation";
 import { type LoadedModel, loadModel, type Surroundings } from "./loading";
-import { checkOptions } from "./options";
+import { checkLoading, checkOptions } from "./options";
 
 type Asked = Exclude<Request, { type: "stop" }>;
 
@@ -47,9 +47,15 @@ export class Runner {
   #answer(request: Asked): Promise<unknown> {
     switch (request.type) {
       case "tokenize":
-        return this.#now(({ tokenizer }) => tokenizer.encode(request.text, request.addSpecial));
+        return this.#now(({ tokenizer }) => {
+          if (typeof request.text !== "string") throw new MlrError("RequestError", "text must be a string");
+          return tokenizer.encode(request.text, request.addSpecial);
+        });
       case "detokenize":
-        return this.#now(({ tokenizer }) => tokenizer.decode(request.ids));
+        return this.#now(({ tokenizer }) => {
+          if (!Array.isArray(request.ids)) throw new MlrError("RequestError", "ids must be a list of token ids");
+          return tokenizer.decode(request.ids);
+        });
       case "close":
         this.#closed = true;
         return this.#inTurn(() => {
@@ -80,8 +86,9 @@ export class Runner {
     return result;
   }
 
-  async #load({ url, options: { timeout, ...options } }: Extract<Asked, { type: "load" }>): Promise<unknown> {
-    const model = await loadModel(url, options, this.#surroundings(timeout), (stage, done, total) => {
+  async #load({ url, options }: Extract<Asked, { type: "load" }>): Promise<unknown> {
+    checkLoading(options);
+    const model = await loadModel(url, options, this.#surroundings(options.timeout), (stage, done, total) => {
       this.#reply({ type: "progress", progress: { stage, done, total } });
     });
     this.#model = model;
@@ -110,6 +117,9 @@ export class Runner {
     const { tokenizer, chatTemplate } = this.#loaded();
     if (Array.isArray(prompt)) return prompt;
     if (typeof prompt === "string") return tokenizer.encode(prompt, true);
+    if (typeof (prompt as unknown) !== "object" || (prompt as unknown) === null) {
+      throw new MlrError("RequestError", "a prompt is a text, a list of token ids, or { messages }");
+    }
     const text = renderChat(chatTemplate, prompt, tokenizer.beginToken, tokenizer.endToken);
     // a template writes the beginning of the sequence itself
     return tokenizer.encode(text, chatTemplate === null);
