@@ -297,8 +297,7 @@ bool uses_block256(uint32_t type);
 void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
                   float *out, uint32_t stride);
 
-/* gemm.c: the same for several tokens and the types that it takes */
-bool gemm_takes(uint32_t type);
+/* gemm.c: the same for several tokens; neither for floats nor for Q8_0 */
 void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n, float *out,
           uint32_t stride);
 

@@ -236,12 +236,12 @@ INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *
   }
 }
 
-/* As many tokens at a time as the vector registers hold the sums of: the others wait their turn. */
-#ifdef __wasm_relaxed_simd__
-#define TOKENS_AT_A_TIME(type) ((type) == TYPE_Q8_0 ? 2u : SOME_TOKENS)
-#else
-#define TOKENS_AT_A_TIME(type) SOME_TOKENS
-#endif
+/* As many tokens at a time as the vector registers hold the sums of: the others wait their turn.
+ * 8-bit weights and IQ4's have two sums a row. */
+static uint32_t tokens_at_a_time(uint32_t type) {
+  bool two_sums = type == TYPE_Q8_0 || type == TYPE_IQ4_NL || type == TYPE_IQ4_XS;
+  return two_sums ? 2 : SOME_TOKENS;
+}
 
 static void tile_times_4(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                          v128_t out[][2]) {
@@ -256,10 +256,10 @@ static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations
   tile_times(w, tile, a, token, 1, out);
 }
 
-/* Tokens from which on unpacking once pays: bytes take longest to unpack, the K types' scales next. */
-static uint32_t gemm_tokens(uint32_t type) {
-  if (type == TYPE_Q8_0) return 12;
-  return uses_block256(type) ? 6 : 4;
+/* From so many tokens on it pays to unpack weights once for all of them. Those of 8 bits, and
+ * floats, are not unpacked. */
+static bool takes_gemm(uint32_t type, uint32_t n) {
+  return n >= 6 && type_block(type) > 1 && type != TYPE_Q8_0;
 }
 
 /* One tile, of any type, times each token. */
@@ -269,7 +269,7 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
   out += tile * TILE;
   for (uint32_t t = 0; t < n;) {
     v128_t sums[MAX_N][2];
-    uint32_t step = min_u32(n - t, TOKENS_AT_A_TIME(w->type));
+    uint32_t step = min_u32(n - t, tokens_at_a_time(w->type));
     if (step == 3) step = 2;
     if (step == 4)
       tile_times_4(w, data, a, t, sums);
@@ -286,7 +286,7 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
 
 void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
                   float *out, uint32_t stride) {
-  if (n >= gemm_tokens(w->type) && gemm_takes(w->type))
+  if (takes_gemm(w->type, n))
     gemm(w, tile, end, a, n, out, stride);
   else
     for (; tile < end; tile++) tile_by_tile(w, tile, a, n, out, stride);

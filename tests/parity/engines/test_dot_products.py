@@ -4,6 +4,9 @@ A model whose layer adds nothing: a token's embedding is normalized and multipli
 matrix, which alone has the type under test. The embeddings are integers with 127 in each block, so
 that rounding them to 8 bits leaves them as they are, whatever the normalization's last bit is.
 
+The kernel multiplies one token, a few and many in different ways: passes of every size must give
+the same bits, in each build.
+
 What remains is float32: a scale and a product for each block, their sums in order, and the norm.
 That is a few roundings of 2^-24 for each block, relative to the sum of the magnitudes; 16 of them
 are allowed, of all blocks together. Integer sums are exact, so the largest weights and activations
@@ -20,14 +23,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlr.engines.base import Step
+from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.reference.activations import quantize_activations
 from mlr.engines.reference.dequantize import dequantize
-from tests.support.kernels import every_logits, open_kernel
+from tests.support.kernels import open_kernel
 from tests.support.weights import BLOCK, SCALES, random_matrix
 
-COLUMNS = 1024
-ROWS = 43  # the last tile is not full
-TOKENS = 9
+COLUMNS = 1280  # not whole panels of 512
+ROWS = 67  # an odd number of tiles, the last one not full
+TOKENS = 64
+PASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, TOKENS)
 EPSILON = 1e-6
 FILLS = (0x00, 0xFF, 0x88)  # what fills the last rows: the extremes of every packed field
 
@@ -80,24 +86,32 @@ def write_model(path: Path, x: NDArray[np.float32], data: NDArray[np.uint8], kin
     writer.close()
 
 
+def logits_of_pass(engine: KernelEngine, n: int) -> NDArray[np.float32]:
+    """The logits after each of the first `n` tokens, evaluated in one pass, (n, ROWS)."""
+    engine.truncate(0)
+    engine.evaluate_batch([Step(0, range(n), "all")])
+    return np.array([engine.logits(row) for row in range(n)], np.float32)
+
+
 @pytest.mark.parametrize("type_name", BLOCK)
 def test_dot_products(type_name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     x, data = embeddings(rng), weights(rng, type_name)
     write_model(tmp_path / "model.gguf", x, data, type_name)
-    tokens = list(range(TOKENS))
-
     exact = x[:TOKENS].astype(np.float64)
     exact /= np.sqrt((exact**2).mean(axis=1, keepdims=True) + EPSILON)
     rounded = quantize_activations(exact.astype(np.float32), type_name).astype(np.float64)
     w = dequantize(type_name, data.tobytes(), (ROWS, COLUMNS), "float64")
     expected, magnitude = rounded @ w.T, np.abs(rounded) @ np.abs(w).T
 
-    results = []
+    passes = []
     for build in ("relaxed", "narrow", "simd"):
-        with open_kernel(tmp_path / "model.gguf", context_length=64, build=build) as engine:
-            results.append(every_logits(engine, tokens))
-    assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
-    error = np.abs(results[0] - expected) / np.maximum(magnitude, 1e-30)
+        path = tmp_path / "model.gguf"
+        with open_kernel(path, context_length=64, sequences=TOKENS, build=build) as engine:
+            passes += [logits_of_pass(engine, n) for n in PASSES]
+    whole = passes[-1]
+    for logits in passes:
+        assert logits.tobytes() == whole[: len(logits)].tobytes(), f"a pass of {len(logits)}"
+    error = np.abs(whole - expected) / np.maximum(magnitude, 1e-30)
     assert error.max() < 16 * 2.0**-24
     assert np.abs(expected[:, :-3]).mean() > 0.1, "the products are not all small"
