@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from mlr.embedding import Embeddings, Ranking
-from mlr.errors import EngineError
 from mlr.server.body import read_object
 from mlr.server.errors import ApiError
 from mlr.server.registry import Registry, ServedModel
 from mlr.server.schema import EmbeddingRequest, RerankRequest, parse
 from mlr.server.work import ClientGone, Work
+
+if TYPE_CHECKING:
+    from mlr.model import Model
 
 __all__ = ["embeddings", "rerank"]
 
@@ -29,7 +31,7 @@ async def embeddings(request: Request) -> Response:
     for tokens in wanted.input:
         if not isinstance(tokens, str):
             _check_tokens(tokens, served.model.info.vocabulary_size)
-    return await _respond(request, served, _embed(served, wanted))
+    return await _respond(request, served, lambda model: _embed(model, wanted))
 
 
 async def rerank(request: Request) -> Response:
@@ -37,36 +39,28 @@ async def rerank(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     wanted = parse(RerankRequest, await read_object(request))
     served = registry.get(wanted.model)
-    return await _respond(request, served, _rank(served, wanted))
+    return await _respond(request, served, lambda model: _rank(model, wanted))
 
 
 async def _respond(
-    request: Request, served: ServedModel, work: Coroutine[Any, Any, dict[str, Any]]
+    request: Request, served: ServedModel, answer: Callable[[Model], Awaitable[dict[str, Any]]]
 ) -> Response:
     """The answer, when the model's turn has come; nothing for a client that has left."""
     running: Work = request.app.state.work
 
     async def take_turn() -> dict[str, Any]:
-        async with served.turns.turn():
-            try:
-                body = await work
-            except EngineError as error:
-                served.engine_error = str(error)
-                raise
-            served.engine_error = None
-            return body
+        async with served.use() as model:
+            return {"model": served.id, **await answer(model)}
 
     try:
         with served.turns.admit():
             return JSONResponse(await running.run(request.receive, take_turn()))
     except ClientGone:
         return Response()
-    finally:
-        work.close()
 
 
-async def _embed(served: ServedModel, wanted: EmbeddingRequest) -> dict[str, Any]:
-    made: Embeddings = await served.model.embed(
+async def _embed(model: Model, wanted: EmbeddingRequest) -> dict[str, Any]:
+    made: Embeddings = await model.embed(
         wanted.input,
         prompt_name=wanted.prompt_name,
         truncate=wanted.truncate is not False,
@@ -86,7 +80,6 @@ async def _embed(served: ServedModel, wanted: EmbeddingRequest) -> dict[str, Any
             {"object": "embedding", "index": index, "embedding": encode(vector)}
             for index, vector in enumerate(made.vectors)
         ],
-        "model": served.id,
         "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
         "truncated": list(made.truncated),  # not OpenAI's: the inputs that were cut
     }
@@ -97,8 +90,8 @@ def _base64(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-async def _rank(served: ServedModel, wanted: RerankRequest) -> dict[str, Any]:
-    made: Ranking = await served.model.rerank(
+async def _rank(model: Model, wanted: RerankRequest) -> dict[str, Any]:
+    made: Ranking = await model.rerank(
         wanted.query, wanted.documents, truncate=wanted.truncate is not False
     )
     results: list[dict[str, Any]] = []
@@ -108,7 +101,6 @@ async def _rank(served: ServedModel, wanted: RerankRequest) -> dict[str, Any]:
             result["document"] = {"text": wanted.documents[ranked.index]}
         results.append(result)
     return {
-        "model": served.id,
         "results": results,
         "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
         "truncated": list(made.truncated),

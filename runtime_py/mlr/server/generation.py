@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from mlr.errors import EngineError, RequestError
+from mlr.errors import RequestError
 from mlr.server.errors import ApiError
 from mlr.server.registry import ServedModel
 from mlr.server.schema import GenerationRequest
@@ -23,6 +23,7 @@ from mlr.server.work import ClientGone, Work
 
 if TYPE_CHECKING:
     from mlr.generation import Completion, Token, TokenStream
+    from mlr.model import Model
 
 __all__ = ["Choice", "GenerationResponse", "PreparedPrompt", "Shape", "Usage"]
 
@@ -189,18 +190,15 @@ class GenerationResponse(Response):
     @asynccontextmanager
     async def _turn(self, prompt: PreparedPrompt) -> AsyncIterator[TokenStream]:
         """Wait for the model and continue a prompt with it."""
-        served = self._served
-        async with served.turns.turn(), aclosing(self._start(prompt)) as stream:
-            try:
-                yield stream
-            except EngineError as error:
-                served.engine_error = str(error)
-                raise
-            served.engine_error = None
+        async with (
+            self._served.use() as model,
+            aclosing(self._start(model, prompt)) as stream,
+        ):
+            yield stream
 
-    def _start(self, prompt: PreparedPrompt) -> TokenStream:
+    def _start(self, model: Model, prompt: PreparedPrompt) -> TokenStream:
         request = self._request
-        return self._served.model.stream(
+        return model.stream(
             prompt.tokens,
             max_tokens=prompt.max_tokens,
             stop=request.stop,

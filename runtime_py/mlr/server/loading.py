@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
+from functools import partial
 
 from mlr import hosts
 from mlr.bundle.reader import open_bundle
@@ -42,16 +43,17 @@ async def load_models(
         name = bundle.manifest.name
         if any(other.id == name for other in served):
             raise RequestError(f"{location}: another of these bundles is named {name!r} too")
+        load_it = partial(
+            load,
+            location,
+            threads=threads,
+            context_length=context_length,
+            sequences=parallel,
+            kv_type=kv_type,
+        )
         with progress(name) as on_progress:
-            model = await load(
-                location,
-                threads=threads,
-                context_length=context_length,
-                sequences=parallel,
-                kv_type=kv_type,
-                on_progress=on_progress,
-            )
-        stack.push_async_callback(model.close)
+            model = await load_it(on_progress=on_progress)
         files = BundleFiles(bundle, host.disk_cache())
-        served.append(ServedModel(name, model, files, Turns(parallel=parallel)))
+        served.append(ServedModel(name, model, load_it, files, Turns(parallel=parallel)))
+        stack.push_async_callback(served[-1].close)
     return Registry(served)

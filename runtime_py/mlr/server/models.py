@@ -32,7 +32,7 @@ async def retrieve_model(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Says that the server is up: it listens only once its models are loaded.
 
-    Answers 503 while an engine that failed has not worked again: restarting helps.
+    Answers 503 from when an engine fails until a request has had its model loaded again.
     """
     registry: Registry = request.app.state.registry
     models = [

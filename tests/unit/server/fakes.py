@@ -39,6 +39,7 @@ class FakeModel:
     fail_at: int | None = None
     running: int = 0
     closed_early: int = 0
+    loads: int = 0  # after a failure
     prompts: list[list[int]] = field(default_factory=list)
     options: list[dict[str, Any]] = field(default_factory=list)
     info: Any = field(
@@ -70,7 +71,8 @@ class FakeModel:
 
     def reset(self) -> None:
         """As good as new."""
-        self.chat_template, self.delay, self.fail_at, self.closed_early = None, 0.0, None, 0
+        self.chat_template, self.delay, self.fail_at = None, 0.0, None
+        self.closed_early = self.loads = 0
         self.prompts.clear()
         self.options.clear()
 
@@ -122,7 +124,7 @@ class LiveServer:
     def __init__(self, model: FakeModel, max_waiting: int = 2) -> None:
         self.model = model
         self.work = Work()
-        self.served = ServedModel("fake", cast(Any, model), None, Turns(max_waiting))
+        self.served = ServedModel("fake", cast(Any, model), self._load, turns=Turns(max_waiting))
         listener = bind("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -135,6 +137,10 @@ class LiveServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self._server.serve([self._listener])
+
+    async def _load(self) -> Any:
+        self.model.loads += 1
+        return self.model
 
     def reset(self) -> None:
         """As good as new."""

@@ -26,7 +26,9 @@ Get = Callable[..., httpx.Response]
 
 def getter(bundle: Bundle, cache: DiskCache | None = None) -> Get:
     """What asks an application that serves this bundle, without a model."""
-    served = ServedModel(bundle.manifest.name, cast(Any, None), BundleFiles(bundle, cache))
+    served = ServedModel(
+        bundle.manifest.name, cast(Any, None), cast(Any, None), BundleFiles(bundle, cache)
+    )
     app: Any = create_app(Registry([served]), Work())
 
     def get(path: str, method: str = "GET", **headers: str) -> httpx.Response:

@@ -54,6 +54,7 @@ def test_health_with_an_engine_that_failed(live: LiveServer, client: httpx.Clien
     live.model.fail_at = None
     assert client.post("/v1/completions", json=request).status_code == 200
     assert client.get("/health").status_code == 200
+    assert live.model.loads == 1
 
 
 def test_head(client: httpx.Client) -> None:
