@@ -1,4 +1,5 @@
 /* One row of a matrix as floats, out of its tile: the embedding of a token. The rounding is ggml's. */
+#include "planes.h"
 #include "repack.h"
 #include "tables.h"
 
@@ -76,6 +77,10 @@ INLINE float weight(uint32_t type, const uint8_t *b, uint32_t r, uint32_t c) {
 }
 
 void dequantize_row(const Tensor *t, uint32_t row, float *out) {
+  if (t->low) {
+    planes_dequantize(t, row, out);
+    return;
+  }
   uint32_t block = type_block(t->type);
   uint64_t tile_size = tile_bytes(t->type, t->cols), block_size = tile_size / (t->cols / block);
   const uint8_t *tile = t->data + row / TILE * tile_size;

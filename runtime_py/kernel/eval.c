@@ -12,7 +12,8 @@ EXPORT(mlr_token_types) double mlr_token_types(void) { return address_of(state.t
 /* The logits, float[n_vocab], of the `row`-th wanted token of the last pass. */
 EXPORT(mlr_logits) double mlr_logits(uint32_t row) {
   if (row >= state.n_outputs) return ERROR_ARGUMENT;
-  return address_of(logits_row(row));
+  int32_t error = need_logits();
+  return error ? error : address_of(logits_row(row));
 }
 
 /* The tokens of whole texts, one text after the other, numbered from 0 on. */
@@ -72,6 +73,7 @@ EXPORT(mlr_eval) int32_t mlr_eval(uint32_t n) {
   if (error) return error;
   state.n_tokens = n;
   plan_attention();
+  plan_head();
   error = run_forward();
   if (error) return error;
   for (uint32_t i = 0; causal && i < state.n_sequences; i++) advance(i, next[i]);

@@ -192,43 +192,27 @@ static void embed(uint32_t token) {
   norm_row(x, &shared[TOKEN_EMBD_NORM], c->n_embd, x);
 }
 
-enum { LOGITS_PER_TASK = 4096 };
-
-/* What comes after the product with the head: bias, scale, soft cap. */
-static bool finish_logits(uint32_t n_outputs) {
-  const Config *c = &weights.config;
-  const float *bias = (const float *)weights.shared[OUTPUT_BIAS].data;
-  if (!bias && c->logit_scale == 1.0 && c->final_softcap == 0.0) return true;
-  uint32_t parts = (c->n_vocab + LOGITS_PER_TASK - 1) / LOGITS_PER_TASK, tasks = n_outputs * parts;
-  for (uint32_t task; (task = next_task(tasks)) < tasks;) {
-    uint32_t first = task % parts * LOGITS_PER_TASK, n = min_u32(c->n_vocab - first, LOGITS_PER_TASK);
-    float *logits = logits_row(task / parts) + first;
-    if (bias) add_into(logits, bias + first, n);
-    if (c->logit_scale != 1.0) scale_row(logits, (float)c->logit_scale, n);
-    if (c->final_softcap > 0.0) cap_row(logits, (float)c->final_softcap, n);
-  }
-  return barrier();
-}
-
-/* Logits of the wanted tokens. */
-static bool output_head(uint32_t n_outputs) {
-  const Config *c = &weights.config;
-  const Tensor *head = weights.shared[OUTPUT].data ? &weights.shared[OUTPUT] : &weights.shared[TOKEN_EMBD];
+/* Logits of the wanted tokens, or which of them are the largest. */
+static bool output_head(uint32_t n_outputs, bool choosing, uint32_t thread) {
   for (uint32_t row; (row = next_task(n_outputs)) < n_outputs;) {
     uint32_t token = state.outputs[row];
-    add_feed_forward(c->n_layers - 1, token);
-    norm_input(token, row, &weights.shared[OUTPUT_NORM], &head, 1);
+    add_feed_forward(weights.config.n_layers - 1, token);
+    head_input(&weights.shared[OUTPUT_NORM], token, row);
   }
   if (!barrier()) return false;
-  const Product product = {head, state.logits, round_up(c->n_vocab, TILE)};
-  return multiply(&product, 1, n_outputs) && finish_logits(n_outputs);
+  return choosing ? largest_logits(n_outputs, thread) : whole_head(n_outputs);
 }
 
 void forward(uint32_t thread) {
   const Config *c = &weights.config;
   /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
   uint32_t n = state.n_tokens, n_outputs = state.n_outputs, n_embeddings = state.n_embeddings;
+  bool choosing = state.choosing, head_only = state.head_only;
   if (!barrier()) return;
+  if (head_only) {
+    whole_head(n_outputs);
+    return;
+  }
   for (uint32_t t; (t = next_task(n)) < n;) {
     embed(t);
     rope_table(t);
@@ -238,6 +222,6 @@ void forward(uint32_t thread) {
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread)) return;
     if (!(c->n_experts ? expert_block : feed_forward_block)(layer, n)) return;
   }
-  if (n_outputs) output_head(n_outputs);
+  if (n_outputs) output_head(n_outputs, choosing, thread);
   if (n_embeddings) pool(n, n_embeddings);
 }

@@ -135,6 +135,7 @@ typedef struct {
   uint32_t cols;
   bool tiled;      /* a matrix; vectors are plain floats */
   uint8_t *data;   /* matrices: ceil(rows / TILE) tiles; vectors: float[cols]; NULL: absent */
+  uint8_t *low;    /* not NULL: in two planes (planes.c), this being the second */
   uint64_t offset; /* of the tensor in the file, bytes */
   uint64_t size;   /* in the file, bytes */
   uint64_t fed;    /* bytes of it that have arrived */
@@ -184,6 +185,7 @@ typedef struct {
   Tensor *in_file_order[ATTN_NORM + MAX_LAYERS * (N_SLOTS - ATTN_NORM)];
   uint32_t n_tensors;
   uint32_t n_feeding; /* index of the tensor that the next bytes belong to */
+  bool head_is_bounded; /* the head is in two planes whose high one gives bounds */
 } Weights;
 
 typedef struct {
@@ -200,6 +202,12 @@ typedef struct {
   uint32_t sequence, position;
   uint32_t type; /* row of token_types */
 } BatchToken;
+
+/* A token with its logit, or a bound of it. */
+typedef struct {
+  float logit;
+  uint32_t id;
+} Choice;
 
 /* Tokens of a pass that belong to one sequence and come one after the other. */
 typedef struct {
@@ -241,6 +249,11 @@ typedef struct {
   float *cells;      /* (n_threads, CELLS, head_dim) keys or values as floats */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
   float *logits;     /* (max_outputs, n_vocab) */
+  bool choosing;     /* the pass looks for the largest logits only: `logits` are bounds of them */
+  bool logits_needed; /* the host has asked for more than the largest since the last pass */
+  bool head_only;    /* the pass computes the logits of the pass before it */
+  int32_t *slack;    /* (max_outputs, n_embd / 32) of planes_slack */
+  Choice *seeds, *choices; /* (n_threads, max_outputs) the largest bound and logit found */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */
   void *candidates;  /* (n_vocab) of the sampler */
   uint32_t *masks;   /* (n_sequences, ceil(n_vocab / 32)) bits of the tokens that may be chosen */
@@ -360,6 +373,20 @@ void prepare_attention(void);
 void plan_attention(void);
 uint32_t attention_tasks(void);
 void attention_task(uint32_t layer, uint32_t task, uint32_t thread);
+
+/* sampler.c */
+bool takes_largest(uint32_t sequence);
+uint32_t argmax(const float *logits, uint32_t n);
+
+/* head.c */
+void place_head(void);
+void place_choices(void);
+void plan_head(void);
+void head_input(const Tensor *norm, uint32_t token, uint32_t row);
+bool whole_head(uint32_t n_outputs);
+bool largest_logits(uint32_t n_outputs, uint32_t thread);
+int32_t chosen_token(uint32_t row);
+int32_t need_logits(void); /* before `logits` are read; an error where they cannot be computed */
 
 /* forward.c */
 typedef struct {

@@ -35,6 +35,8 @@ static double log_sum(const float *logits, uint32_t n) {
  * in the staging buffer; returns how many. */
 EXPORT(mlr_top) int32_t mlr_top(uint32_t row, uint32_t k) {
   if (row >= state.n_outputs || k < 1 || k > MAX_ALTERNATIVES) return ERROR_ARGUMENT;
+  int32_t error = need_logits();
+  if (error) return error;
   const float *logits = logits_row(row);
   uint32_t n = weights.config.n_vocab, kept = 0;
   Alternative *best = (Alternative *)staging;
@@ -54,7 +56,7 @@ EXPORT(mlr_top) int32_t mlr_top(uint32_t row, uint32_t k) {
 /* The log probability of a token in a row; not a number where there is no such row or token. */
 EXPORT(mlr_logprob) double mlr_logprob(uint32_t row, uint32_t id) {
   uint32_t n = weights.config.n_vocab;
-  if (row >= state.n_outputs || id >= n) return __builtin_nan("");
+  if (row >= state.n_outputs || id >= n || need_logits()) return __builtin_nan("");
   const float *logits = logits_row(row);
   return (double)(float)((double)logits[id] - log_sum(logits, n));
 }

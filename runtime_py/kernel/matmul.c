@@ -4,6 +4,7 @@
  * For each row and token the sequence of floating-point operations is the same whatever N is, so
  * a prompt gives the same logits in one pass or token by token. tile.h has what they share.
  */
+#include "planes.h"
 #include "tile.h"
 
 /* Q4_0 and Q5_0: unsigned weights, an offset folded in through the sums of the activations. */
@@ -286,7 +287,9 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
 
 void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
                   float *out, uint32_t stride) {
-  if (takes_gemm(w->type, n))
+  if (w->low)
+    planes_times(w, tile, end, &a->block32, 0, n, out, stride);
+  else if (takes_gemm(w->type, n))
     gemm(w, tile, end, a, n, out, stride);
   else
     for (; tile < end; tile++) tile_by_tile(w, tile, a, n, out, stride);

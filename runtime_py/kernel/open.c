@@ -4,7 +4,7 @@
  * how much memory the layout takes; mlr_feed for the bytes of the tensors in file order; mlr_ready;
  * mlr_worker on each further instance; then those of eval.c, cache.c and sampler.c at will.
  */
-#include "kernel.h"
+#include "planes.h"
 
 Weights weights;
 State state;
@@ -178,6 +178,7 @@ static void place_scratch(void) {
   if (has_logits(c)) {
     state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
     state.candidates = place(8ull * c->n_vocab);
+    place_choices();
   }
   state.masks = place(4ull * state.n_sequences * round_up(c->n_vocab, 32) / 32);
   uint64_t largest = 0;
@@ -220,6 +221,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   uint64_t start = place_anew();
   int32_t error = read_tensors(entries, h->n_tensors);
   if (error) return error;
+  place_head();
   state.weight_bytes = top - start;
   state.n_ctx = n_ctx;
   state.n_threads = n_threads;
@@ -260,8 +262,11 @@ static void take(Tensor *t, const uint8_t *bytes, uint64_t n) {
     uint64_t missing = whole - done, part = n < missing ? n : missing;
     uint8_t *to = t->data + index * tile_bytes(t->type, t->cols);
     if (done || part < whole) __builtin_memcpy(state.carry + done, bytes, part);
-    if (part == missing)
-      repack_tile(t->type, t->cols, (uint32_t)(whole / row), done ? state.carry : bytes, to);
+    const uint8_t *raw = done ? state.carry : bytes;
+    if (part == missing && t->low)
+      weights.head_is_bounded &= planes_repack(t, (uint32_t)index, (uint32_t)(whole / row), raw);
+    else if (part == missing)
+      repack_tile(t->type, t->cols, (uint32_t)(whole / row), raw, to);
     bytes += part;
     n -= part;
     t->fed += part;

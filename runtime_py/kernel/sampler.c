@@ -81,7 +81,7 @@ static void sift_down(Candidate *heap, uint32_t n, uint32_t i) {
 }
 
 /* The largest logit's index, the first of equals; lanes hold indices that never decrease. */
-static uint32_t argmax(const float *logits, uint32_t n) {
+uint32_t argmax(const float *logits, uint32_t n) {
   uint32_t best = 0;
   float largest = logits[0];
   uint32_t i = 0;
@@ -140,6 +140,12 @@ static bool penalizes(const Sampler *sampler) {
   return sampler->repeat_last_n && (sampler->repeat_penalty != 1.0f ||
                                     sampler->frequency_penalty != 0.0f ||
                                     sampler->presence_penalty != 0.0f);
+}
+
+/* Whether the next token of a sequence is the one with the largest logit, as things stand. */
+bool takes_largest(uint32_t sequence) {
+  const Sampler *sampler = &samplers[sequence];
+  return sampler->temperature <= 0.0f && !penalizes(sampler) && !masked[sequence];
 }
 
 /* Candidates are all tokens, by id. */
@@ -212,6 +218,9 @@ static uint32_t draw(Sampler *sampler, const Candidate *candidates, uint32_t n, 
 /* The next token of a sequence, from a row of the logits, or a negative error. Does not append it. */
 EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
   if (sequence >= state.n_sequences || row >= state.n_outputs) return ERROR_ARGUMENT;
+  if (state.choosing && takes_largest(sequence)) return chosen_token(row);
+  int32_t error = need_logits();
+  if (error) return error;
   Sampler *sampler = &samplers[sequence];
   const float *logits = logits_row(row);
   uint32_t n = weights.config.n_vocab;
