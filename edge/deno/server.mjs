@@ -16,13 +16,15 @@ const { values, positionals } = parseArgs({
 const [bundle] = positionals;
 if (positionals.length !== 1) throw new Error("usage: deno run … server.mjs BUNDLE [--host H] [--port P]");
 
-const model = await load(bundle, {
+const options = {
   ...(values.threads && { threads: Number(values.threads) }),
   ...(values["context-length"] && { contextLength: Number(values["context-length"]) }),
-});
+};
+const first = await load(bundle, options); // before anybody asks
+const models = [first];
 const handle = createHandler({
-  id: model.info.name,
-  load: () => Promise.resolve(model),
+  id: first.info.name,
+  load: async () => models.pop() ?? load(bundle, options), // again after a failure
   token: Deno.env.get("API_TOKEN"),
   cors: Deno.env.get("CORS_ORIGIN"),
 });
@@ -31,7 +33,7 @@ Deno.serve(
   {
     hostname: values.host,
     port: Number(values.port),
-    onListen: ({ port }) => console.log(`${model.info.name} on http://${values.host}:${port}/v1`),
+    onListen: ({ port }) => console.log(`${first.info.name} on http://${values.host}:${port}/v1`),
   },
   (request) => handle(request),
 );

@@ -70,16 +70,25 @@ export function createHandler(options: HandlerOptions): Handler {
         headers: { "Retry-After": "5" },
       });
     }
-    const end = () => requests--;
+    let model: Model | undefined;
+    const asked: Asked = {
+      request,
+      id,
+      checkModel,
+      model: async () => (model = await loading.model(context)),
+    };
+    const end = (error?: unknown) => {
+      requests--;
+      if (model) loading.failed(model, error);
+    };
     requests++;
     try {
-      const asked: Asked = { request, id, checkModel, model: () => loading.model(context) };
       const answer = await endpoint(asked, await readObject(request, maxBody));
       if (!(answer instanceof Response)) return respondWith(answer, context, end);
       end();
       return answer;
     } catch (error) {
-      end();
+      end(error);
       throw error;
     }
   }

@@ -7,6 +7,7 @@ import { LOAD_TIMEOUT } from "./limits";
 export class Loading {
   readonly #load: () => Promise<Model>;
   #model: Promise<Model> | undefined;
+  #loaded: Model | undefined;
 
   constructor(load: () => Promise<Model>) {
     this.#load = load;
@@ -19,11 +20,21 @@ export class Loading {
     }
     const model = this.#model;
     try {
-      return await withTimeout(model);
+      const loaded = await withTimeout(model);
+      if (this.#model === model) this.#loaded = loaded;
+      return loaded;
     } catch (error) {
       if (this.#model === model) this.#model = undefined;
       throw error;
     }
+  }
+
+  /** An error of a request that used `model`: when it is its engine's, nobody else gets that model. */
+  failed(model: Model, error: unknown): void {
+    if (!(error instanceof Error) || error.name !== "EngineError") return;
+    if (this.#loaded !== model) return; // another request has said so
+    this.#model = this.#loaded = undefined;
+    void model.close();
   }
 }
 

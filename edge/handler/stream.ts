@@ -20,16 +20,25 @@ const encoder = new TextEncoder();
 /**
  * The response that sends events, one each time that the client has taken the one before. A client
  * that leaves ends the generation; the host is kept until the engine is free again, since in an
- * edge worker nothing else would be left to end it. `onEnd` is called once.
+ * edge worker nothing else would be left to end it. `onEnd` is called once, with what went wrong.
  */
-export function respondWith(events: Events, { waitUntil }: Context, onEnd: () => void): Response {
-  const parts = bytesOf(events);
+export function respondWith(
+  events: Events,
+  { waitUntil }: Context,
+  onEnd: (error: unknown) => void,
+): Response {
+  let failure: unknown;
+  const parts = bytesOf(events, (error) => {
+    failure = error;
+  });
   let finish: () => void = () => undefined;
   const finished = new Promise<void>((resolve) => {
     finish = resolve;
   });
   waitUntil?.(finished);
-  void finished.then(onEnd);
+  void finished.then(() => {
+    onEnd(failure);
+  });
   const body = new ReadableStream<Uint8Array<ArrayBuffer>>(
     {
       async pull(controller) {
@@ -53,11 +62,15 @@ export function respondWith(events: Events, { waitUntil }: Context, onEnd: () =>
   return new Response(body, { headers: HEADERS });
 }
 
-async function* bytesOf({ first, rest, leaving }: Events): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+async function* bytesOf(
+  { first, rest, leaving }: Events,
+  onFailure: (error: unknown) => void,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   try {
     for (let event = first; !event.done; event = await rest.next()) yield data(event.value);
   } catch (error) {
     if (leaving.signal.aborted) return;
+    onFailure(error);
     yield data(asApiError(error).body()); // the status has long been sent
     return;
   }

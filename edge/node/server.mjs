@@ -19,13 +19,15 @@ const { values, positionals } = parseArgs({
 const [bundle] = positionals;
 if (positionals.length !== 1) throw new Error("usage: node server.mjs BUNDLE [--host H] [--port P]");
 
-const model = await load(bundle, {
+const options = {
   ...(values.threads && { threads: Number(values.threads) }),
   ...(values["context-length"] && { contextLength: Number(values["context-length"]) }),
-});
+};
+const first = await load(bundle, options); // before anybody asks
+const models = [first];
 const handle = createHandler({
-  id: model.info.name,
-  load: () => Promise.resolve(model),
+  id: first.info.name,
+  load: async () => models.pop() ?? load(bundle, options), // again after a failure
   token: env.API_TOKEN,
   cors: env.CORS_ORIGIN,
 });
@@ -34,7 +36,7 @@ const server = createServer((incoming, outgoing) => {
   answer(incoming, outgoing).catch(() => outgoing.destroy()); // the client has left
 });
 server.listen(Number(values.port), values.host, () => {
-  console.log(`${model.info.name} on http://${values.host}:${server.address().port}/v1`);
+  console.log(`${first.info.name} on http://${values.host}:${server.address().port}/v1`);
 });
 
 async function answer(incoming, outgoing) {

@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, TypeVar
 
 import mlr
+from mlr.errors import EngineError
 
 T = TypeVar("T")
 
@@ -59,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             routes[self.path](self._body())
+        except EngineError as error:
+            self._refuse(500, str(error))
         except (mlr.MlrError, ValueError, TypeError) as error:
             self._refuse(400, str(error))
 
@@ -101,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
             assert stream.completion is not None
             self._event(self._chunk("", stream.completion.finish_reason))
             self.wfile.write(b"data: [DONE]\n\n")
+        except mlr.MlrError as error:
+            self._event(_error(500, str(error)))  # the status has long been sent
         except ConnectionError:
             pass  # the client has gone; the stream is closed below, which frees the engine
         finally:
@@ -137,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, message: str) -> None:
         self.close_connection = True  # the body may not have been read
-        self._answer(status, {"error": {"message": message, "type": "invalid_request_error"}})
+        self._answer(status, _error(status, message))
 
     def _answer(self, status: int, data: dict[str, Any]) -> None:
         content = json.dumps(data).encode()
@@ -146,6 +151,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind}}
 
 
 async def _next(stream: mlr.TokenStream) -> mlr.Token | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from mlr_build.cli import main as mlr_build
 from tests.conftest import ROOT
 from tests.support.tiny_bert import tiny_bert
 from tests.support.tiny_models import tiny_gguf
+from tests.unit.server.test_recovery import sabotage
 
 SERVER = ROOT / "edge" / "wasmtime" / "server.py"
 
@@ -111,3 +115,31 @@ def test_a_client_that_leaves_does_not_keep_the_model(server: str) -> None:
         assert response.readline().startswith(b"data: ")
     done = ask(f"{server}/completions", {"prompt": "hello", "max_tokens": 2})
     assert done["usage"]["completion_tokens"] == 2
+
+
+def test_an_engine_that_fails(bundle: Path) -> None:
+    """It is no fault of the request, and in a stream that has begun it is its last event."""
+    spec = importlib.util.spec_from_file_location("wasmtime_server", SERVER)
+    assert spec is not None
+    assert spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    handler = program.Handler
+    handler.loop = program.Loop()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1/completions"
+        body = {"prompt": "hello", "max_tokens": 500, "stream": True}
+        handler.model = handler.loop.wait(mlr.load(bundle))
+        request = urllib.request.Request(url, json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.readline().startswith(b"data: ")
+            sabotage(handler.model)
+            last = response.read().decode().split("\n\n")[-2]
+        assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask(url, {"prompt": "hello", "max_tokens": 2})
+        with caught.value as error:
+            assert error.code == 500
+        handler.loop.wait(handler.model.close())
+        server.shutdown()
