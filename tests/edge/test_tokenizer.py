@@ -76,7 +76,7 @@ def test_a_gguf_files_tokenizer(
 ) -> None:
     """The bundle's tokenizer.json in JavaScript against its GGUF metadata in Python."""
     manifest = json.loads((tiny_bundle / "manifest.json").read_bytes())
-    python = load_tokenizer("gguf", (tiny_bundle / manifest["tokenizer"]["file"]).read_bytes())
+    python = load_tokenizer("packed", (tiny_bundle / manifest["tokenizer"]["file"]).read_bytes())
     content = json.loads((tiny_bundle / manifest["tokenizer_json"]["file"]).read_bytes())
     texts, draw = list(TEXTS.values()), random.Random(5)
     ids: list[list[int]] = [python.encode(text) for text in texts]

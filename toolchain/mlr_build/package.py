@@ -148,7 +148,8 @@ def _write_small_files(
         path.write_bytes(data)
         return FileEntry(file, len(data), hashlib.sha256(data).hexdigest())
 
-    tokenizer = write("tokenizer.json", plan.tokenizer)
+    packed = plan.tokenizer_format == "packed"
+    tokenizer = write("tokenizer.bin" if packed else "tokenizer.json", plan.tokenizer)
     template = write("chat_template.jinja", plan.chat_template) if plan.chat_template else None
     variant = Variant(
         id=f"gguf-{plan.quantization.lower()}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from mlr.formats.gguf import GgufFile, read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.tokenizer import Tokenizer, load_tokenizer
 from mlr_build.licenses import describe_license, license_paths
+from mlr_build.packed_tokenizer import pack_tokenizer
 from mlr_build.sources import OpenedSource
 
 __all__ = ["BundlePlan", "plan_bundle", "quantization_name", "tensor_entries"]
@@ -64,8 +64,9 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
     if settings is not None:
         config = dataclasses.replace(config, normalize_embeddings=settings.normalize)
     _check_tensors(gguf, config)
-    kind = "huggingface" if converted else "gguf"
-    tokenizer = converted.tokenizer if converted else _tokenizer_json(gguf)
+    kind = "huggingface" if converted else "packed"
+    _check_token_count(gguf, config)
+    tokenizer = converted.tokenizer if converted else pack_tokenizer(gguf.metadata)
     files = license_paths(list(opened.licenses))
     return BundlePlan(
         name=bundle_name(name, gguf.metadata, opened.stem),
@@ -78,7 +79,7 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
         tokenizer=tokenizer,
         tokenizer_format=kind,
         embedding=settings.embedding if settings else None,
-        reader=_read_tokenizer(gguf, config, kind, tokenizer),
+        reader=load_tokenizer(kind, tokenizer),
         chat_template=_chat_template(gguf),
         files=files,
     )
@@ -147,33 +148,7 @@ def _check_tensors(gguf: GgufFile, config: ModelConfig) -> None:
             )
 
 
-def _tokenizer_json(gguf: GgufFile) -> bytes:
-    """The tokenizer's metadata as JSON: small, and the same for the same file."""
-    data = {
-        key: _plain_number(value)
-        for key, value in gguf.metadata.items()
-        if key.startswith("tokenizer.ggml.") or key == "general.architecture"
-    }
-    try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError as error:
-        key = "tokenizer.ggml.scores"
-        raise FormatError(
-            gguf.name, key, gguf.offsets.get(key, 0), f"holds a number that is not finite: {error}"
-        ) from error
-    return text.encode("utf-8")
-
-
-def _plain_number(value: Any) -> Any:
-    """Floats that are integers as integers, in lists too."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, list) and value and isinstance(value[0], float):
-        return [int(item) if item.is_integer() else item for item in value]
-    return value
-
-
-def _read_tokenizer(gguf: GgufFile, config: ModelConfig, kind: str, data: bytes) -> Tokenizer:
+def _check_token_count(gguf: GgufFile, config: ModelConfig) -> None:
     tokens = gguf.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or len(tokens) != config.n_vocab:
         have = len(tokens) if isinstance(tokens, list) else "no"
@@ -183,7 +158,6 @@ def _read_tokenizer(gguf: GgufFile, config: ModelConfig, kind: str, data: bytes)
             gguf.offsets.get("tokenizer.ggml.tokens", 0),
             f"the model has {config.n_vocab} embeddings and {have} tokens",
         )
-    return load_tokenizer(kind, data)
 
 
 def _chat_template(gguf: GgufFile) -> bytes | None:

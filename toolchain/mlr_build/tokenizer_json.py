@@ -16,10 +16,9 @@ from mlr.tokenizer.gguf_fields import PREFIX, GgufFields, TokenType
 from mlr.tokenizer.gguf_patterns import PRE_TOKENIZERS
 from mlr.tokenizer.gguf_text import bert_words
 from mlr.tokenizer.models.merging import merge
-from mlr.tokenizer.models.sentencepiece import SPACE
 from mlr.tokenizer.normalizers import IDEOGRAPHS
 from mlr.tokenizer.tokenizer import Tokenizer
-from mlr.tokenizer.vocabulary import Vocabulary, byte_token_value, byte_tokens
+from mlr.tokenizer.vocabulary import SPACE, Vocabulary, byte_token_value, byte_tokens
 
 __all__ = ["Inexact", "convert", "encode"]
 
@@ -96,7 +95,7 @@ def _whole_text_bpe(fields: GgufFields, unknown: str | None) -> Json:
 
 
 def _byte_level_bpe(fields: GgufFields, unknown: str | None) -> Json:
-    missing = byte_values().keys() - fields.vocabulary.ids.keys()
+    missing = [one for one in byte_values() if fields.vocabulary.find(one) is None]
     if missing:
         raise Inexact(f"{len(missing)} of the 256 bytes have no token")
     kind = PRE_TOKENIZERS[fields.text("pre", "default")]
@@ -167,7 +166,7 @@ def _wordpiece_vocabulary(fields: GgufFields, lowercase: bool, strip_accents: bo
     """GGUF marks the beginnings of words, tokenizer.json what goes on inside them."""
     added = set(fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))
     vocabulary: Json = {}
-    for token_id, token in enumerate(fields.vocabulary.tokens):
+    for token_id, token in enumerate(fields.vocabulary.texts()):
         if not token:
             continue
         if token_id in added:
@@ -192,7 +191,7 @@ def _merges_by_score(fields: GgufFields) -> list[list[str]]:
     nothing across its ends has. So every token has one last merge, or none when its characters
     alone do not become it, and the order of the merges is that of the scores.
     """
-    tokens, ids = fields.vocabulary.tokens, fields.vocabulary.ids
+    tokens, find = list(fields.vocabulary.texts()), fields.vocabulary.find
     scores = fields.scores()
     waits = {token: -score for token, score in zip(tokens, scores, strict=True)}
     added = set(fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))
@@ -208,7 +207,7 @@ def _merges_by_score(fields: GgufFields) -> list[list[str]]:
             continue  # added tokens are cut out of a text before anything merges
         if len(merge(list(token), lambda a, b: waits.get(a + b), join)) > 1:
             continue
-        if not all(part in ids and byte_token_value(part) is None for part in last):
+        if not all(find(part) is not None and byte_token_value(part) is None for part in last):
             raise Inexact(f"the token {token!r} is made of parts that are no tokens")
         found.append((-scores[token_id], token_id, list(last)))
     found.sort(key=lambda entry: entry[:2])
@@ -238,7 +237,7 @@ def _bpe(vocabulary: Vocabulary, merges: list[list[str]], **options: Any) -> Jso
         "byte_fallback": False,
         "ignore_merges": False,
         **options,
-        "vocab": vocabulary.ids,
+        "vocab": {text: index for index, text in enumerate(vocabulary.texts()) if text},
         "merges": merges if spaced else [" ".join(pair) for pair in merges],
     }
 
@@ -253,9 +252,9 @@ def _added_tokens(fields: GgufFields) -> list[Json]:
     """GGUF's rule cuts out the longest token first, tokenizer.json's the one that comes first."""
     kinds = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
     tokens = {
-        fields.vocabulary.tokens[token_id]: token_id
+        text: token_id
         for token_id in fields.with_type(*kinds)
-        if fields.vocabulary.tokens[token_id]
+        if (text := fields.vocabulary.text(token_id))
     }
     _refuse_overlaps(tokens)
     return [

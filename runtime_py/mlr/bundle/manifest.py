@@ -73,7 +73,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerEntry(FileEntry):
-    """The tokenizer's file; `format` is "gguf" or "huggingface"."""
+    """The tokenizer's file; `format` is one of `FORMATS` in `mlr.tokenizer.loading`."""
 
     format: str
 
@@ -300,7 +300,7 @@ def _origin(value: Any, where: str) -> Origin:
 def _tokenizer(value: Any, where: str) -> TokenizerEntry:
     entry = CheckedObject(value, where, "tokenizer", ("file", "size", "sha256", "format"))
     return TokenizerEntry(
-        *_file_fields(entry), entry.text("format", 40, re.compile("gguf|huggingface"))
+        *_file_fields(entry), entry.text("format", 40, re.compile("packed|gguf|huggingface"))
     )
 
 

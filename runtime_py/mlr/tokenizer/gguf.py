@@ -13,16 +13,17 @@ from mlr.tokenizer.decoders import BytesDecoder, byte_level_bytes
 from mlr.tokenizer.gguf_fields import PREFIX, GgufFields, TokenType
 from mlr.tokenizer.gguf_patterns import PRE_TOKENIZERS, PreTokenizerKind
 from mlr.tokenizer.gguf_text import UnigramNormalizer, bert_words
-from mlr.tokenizer.models.bpe import BPE, BPEOptions, Merges
-from mlr.tokenizer.models.sentencepiece import SPACE, SentencePieceBPE, safe_boundaries
+from mlr.tokenizer.models.bpe import BPE, BPEOptions, ListedMerges, Merges
+from mlr.tokenizer.models.sentencepiece import SentencePieceBPE, safe_boundaries
 from mlr.tokenizer.models.unigram import Unigram, UnigramOptions
 from mlr.tokenizer.models.wordpiece import WordPiece
 from mlr.tokenizer.normalizers import Normalizer
+from mlr.tokenizer.packed import PackedMerges
 from mlr.tokenizer.patterns import Pattern
 from mlr.tokenizer.post_processors import Surround
 from mlr.tokenizer.pre_tokenizers import ByteLevel, PreTokenizer, Sequential, Split, WordFunction
 from mlr.tokenizer.tokenizer import Model, SpecialTokens, Tokenizer
-from mlr.tokenizer.vocabulary import byte_tokens
+from mlr.tokenizer.vocabulary import SPACE, ListedVocabulary, byte_tokens
 
 __all__ = ["from_gguf"]
 
@@ -89,7 +90,12 @@ def _pre_tokenizer_kind(fields: GgufFields) -> PreTokenizerKind:
 
 
 def _merges(fields: GgufFields) -> Merges:
-    return Merges.read(fields.get("merges"), fields.vocabulary, "", PREFIX + "merges", first=True)
+    merges, vocabulary = fields.get("merges"), fields.vocabulary
+    if isinstance(merges, PackedMerges):
+        return merges
+    if not isinstance(vocabulary, ListedVocabulary):
+        raise TokenizerError(f"{PREFIX}merges are missing")
+    return ListedMerges.read(merges, vocabulary, "", PREFIX + "merges", first=True)
 
 
 def _whole_text_bpe(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -125,7 +131,7 @@ def _wordpiece(metadata: Mapping[str, Any]) -> Tokenizer:
 
 def _unigram(metadata: Mapping[str, Any]) -> Tokenizer:
     fields = GgufFields(metadata, {"eos": 1, "unk": 2, "pad": 0})
-    tokens, types = fields.vocabulary.tokens, fields.types
+    tokens, types = list(fields.vocabulary.texts()), fields.types
     scores = {
         tokens[token_id]: 0.0 if types[token_id] == TokenType.USER_DEFINED else float(score)
         for token_id, score in enumerate(fields.scores())
@@ -185,27 +191,27 @@ _SHOWN_AS_IS = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
 
 def _spaced_bytes(fields: GgufFields) -> Callable[[int], bytes]:
     """The bytes of a token where `▁` is a space and byte tokens are bytes."""
-    tokens, types, values = fields.vocabulary.tokens, fields.types, fields.byte_values
+    text_of, types, values = fields.vocabulary.text, fields.types, fields.byte_values
 
     def token_bytes(token_id: int) -> bytes:
         kind = types[token_id]
         if kind == TokenType.NORMAL:
-            return tokens[token_id].replace(SPACE, " ").encode()
+            return text_of(token_id).replace(SPACE, " ").encode()
         if kind == TokenType.BYTE:
             return bytes((values[token_id],))
-        return tokens[token_id].encode() if kind in _SHOWN_AS_IS else b""
+        return text_of(token_id).encode() if kind in _SHOWN_AS_IS else b""
 
     return token_bytes
 
 
 def _byte_level_bytes(fields: GgufFields) -> Callable[[int], bytes]:
     """The bytes of a token in GPT-2's alphabet."""
-    tokens, types, values = fields.vocabulary.tokens, fields.types, fields.byte_values
+    text_of, types, values = fields.vocabulary.text, fields.types, fields.byte_values
     alphabet = byte_values()
 
     def token_bytes(token_id: int) -> bytes:
         kind = types[token_id]
-        text = tokens[token_id]
+        text = text_of(token_id)
         if kind == TokenType.NORMAL:
             try:
                 return bytes([alphabet[character] for character in text])
@@ -237,14 +243,14 @@ def _assemble(
     normalizer: Normalizer | None = None,
     pre_tokenizer: PreTokenizer | None = None,
 ) -> Tokenizer:
-    tokens, types = fields.vocabulary.tokens, fields.types
+    text_of, types = fields.vocabulary.text, fields.types
     cut_out = fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
     control = [i for i in cut_out if types[i] != TokenType.USER_DEFINED]
-    added = {tokens[token_id]: token_id for token_id in cut_out if tokens[token_id]}
+    added = {text: token_id for token_id in cut_out if (text := text_of(token_id))}
     special = fields.special
     return Tokenizer(
         vocabulary=fields.vocabulary,
-        added_tokens=LongestFirst(added, frozenset(tokens[i] for i in control)),
+        added_tokens=LongestFirst(added, frozenset(map(text_of, control))),
         normalizer=normalizer,
         pre_tokenizer=pre_tokenizer,
         model=model,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from array import array
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
 from mlr.errors import TokenizerError
+from mlr.tokenizer.packed import PackedVocabulary
 from mlr.tokenizer.special import END_TOKENS, HIDDEN_FROM_END
-from mlr.tokenizer.vocabulary import Vocabulary, byte_token_value
+from mlr.tokenizer.vocabulary import ListedVocabulary, Vocabulary, byte_token_value
 
 __all__ = ["PREFIX", "GgufFields", "TokenType"]
 
@@ -51,7 +54,7 @@ class GgufFields:
     def __init__(self, metadata: Mapping[str, Any], defaults: Mapping[str, int]) -> None:
         """`defaults` are ids of special tokens, where the kind of tokenizer has usual ones."""
         self._metadata = metadata
-        self.vocabulary = Vocabulary.from_list(metadata.get(PREFIX + "tokens"), PREFIX + "tokens")
+        self.vocabulary = _vocabulary(metadata.get(PREFIX + "tokens"), PREFIX + "tokens")
         self.size = len(self.vocabulary)
         self.types = self._types()
         self.byte_values = self._byte_values()
@@ -80,10 +83,10 @@ class GgufFields:
         """The score of every token; 0 for all when the file has none."""
         values = self._numbers("scores")
         if values is None:
-            return [0.0] * self.size
+            return array("d", bytes(8 * self.size))
         if not all(map(math.isfinite, values)):
             raise TokenizerError(f"{PREFIX}scores: every score must be a finite number")
-        return values
+        return values if isinstance(values, memoryview) else array("d", values)
 
     def required(self, name: str, why: str) -> int:
         """The id of a special token that something needs."""
@@ -94,7 +97,8 @@ class GgufFields:
 
     def with_type(self, *kinds: TokenType) -> list[int]:
         """The ids of all tokens of these types."""
-        return [token_id for token_id, kind in enumerate(self.types) if kind in kinds]
+        pattern = b"[%s]" % b"".join(b"\\x%02x" % kind for kind in kinds)
+        return [match.start() for match in re.finditer(pattern, self.types)]
 
     def _token_id(self, name: str, default: int | None) -> int | None:
         value = self.get(name)
@@ -115,7 +119,7 @@ class GgufFields:
         unknown = set(values) - set(TokenType)
         if unknown:
             raise TokenizerError(f"{PREFIX}token_type: there is no type {min(unknown)!r}")
-        return bytearray(map(int, values))
+        return bytearray(values if isinstance(values, memoryview) else map(int, values))
 
     def _numbers(self, name: str) -> Sequence[float] | None:
         values = self.get(name)
@@ -128,6 +132,8 @@ class GgufFields:
                 f"{PREFIX}{name} has {len(values)} entries for {self.size} tokens; "
                 "there must be one for each"
             )
+        if isinstance(values, memoryview):
+            return values
         if set(map(type, values)) - {int, float}:
             raise TokenizerError(f"{PREFIX}{name}: every entry must be a number")
         return values
@@ -137,7 +143,7 @@ class GgufFields:
         if TokenType.BYTE not in self.types:
             return values
         for token_id in self.with_type(TokenType.BYTE):
-            text = self.vocabulary.tokens[token_id]
+            text = self.vocabulary.text(token_id)
             value = byte_token_value(text)
             if value is None:
                 raise TokenizerError(
@@ -148,15 +154,23 @@ class GgufFields:
         return values
 
     def _ends(self) -> frozenset[int]:
-        ids, types = self.vocabulary.ids, self.types
+        find, types = self.vocabulary.find, self.types
         ends: set[int] = set()
         for name in END_TOKENS:
-            if name in ids:
-                ends.add(ids[name])
-                types[ids[name]] = TokenType.CONTROL
+            token_id = find(name)
+            if token_id is not None:
+                ends.add(token_id)
+                types[token_id] = TokenType.CONTROL
         for others, name, kind in HIDDEN_FROM_END:
-            if name in ids and all(other in ids for other in others):
-                ends.discard(ids[name])
-                types[ids[name]] = TokenType[kind]
+            token_id = find(name)
+            if token_id is not None and None not in map(find, others):
+                ends.discard(token_id)
+                types[token_id] = TokenType[kind]
         named = {self.special[name] for name in ("eos", "eot", "eom")}
         return frozenset(ends | {token_id for token_id in named if token_id is not None})
+
+
+def _vocabulary(tokens: Any, where: str) -> Vocabulary:
+    if isinstance(tokens, PackedVocabulary):
+        return tokens
+    return ListedVocabulary.from_list(tokens, where)

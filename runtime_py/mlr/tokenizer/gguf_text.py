@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from functools import cache
 
 from mlr.tokenizer.charsmap import Charsmap
-from mlr.tokenizer.models.sentencepiece import SPACE
 from mlr.tokenizer.normalizers import IDEOGRAPHS
 from mlr.tokenizer.patterns import Pattern, class_pattern
 from mlr.tokenizer.unicode import Ranges, category, character_set, lower, union
+from mlr.tokenizer.vocabulary import SPACE
 
 __all__ = ["UnigramNormalizer", "bert_words"]
 

@@ -28,13 +28,13 @@ from mlr.tokenizer.decoders import (
     byte_level_bytes,
 )
 from mlr.tokenizer.fields import Fields
-from mlr.tokenizer.models.bpe import BPE, BPEOptions, Merges
+from mlr.tokenizer.models.bpe import BPE, BPEOptions, ListedMerges
 from mlr.tokenizer.models.unigram import Unigram, UnigramOptions
 from mlr.tokenizer.models.wordlevel import WordLevel
 from mlr.tokenizer.models.wordpiece import WordPiece
 from mlr.tokenizer.special import BEGIN_TOKENS, END_TOKENS, HIDDEN_FROM_END, PAD_TOKENS
 from mlr.tokenizer.tokenizer import Model, SpecialTokens, Tokenizer
-from mlr.tokenizer.vocabulary import MAX_TOKENS, Vocabulary, byte_tokens
+from mlr.tokenizer.vocabulary import MAX_TOKENS, ListedVocabulary, byte_tokens
 
 __all__ = ["from_huggingface"]
 
@@ -68,7 +68,7 @@ def from_huggingface(
     )
 
 
-_ModelParts = tuple[Vocabulary, int | None, Callable[[], Model]]
+_ModelParts = tuple[ListedVocabulary, int | None, Callable[[], Model]]
 
 
 def _model(fields: Fields) -> _ModelParts:
@@ -89,8 +89,8 @@ def _model(fields: Fields) -> _ModelParts:
     return readers[kind](fields)
 
 
-def _vocabulary(fields: Fields) -> Vocabulary:
-    return Vocabulary.from_mapping(fields.value.get("vocab"), f"{fields.where}.vocab")
+def _vocabulary(fields: Fields) -> ListedVocabulary:
+    return ListedVocabulary.from_mapping(fields.value.get("vocab"), f"{fields.where}.vocab")
 
 
 def _bpe(fields: Fields) -> _ModelParts:
@@ -103,13 +103,13 @@ def _bpe(fields: Fields) -> _ModelParts:
         byte_fallback=fields.flag("byte_fallback", False),
         ignore_merges=fields.flag("ignore_merges", False),
     )
-    merges = Merges.read(
+    merges = ListedMerges.read(
         fields.value.get("merges"),
         vocabulary,
         options.continuing_subword_prefix,
         f"{fields.where}.merges",
     )
-    model_ids = Vocabulary(vocabulary.tokens, dict(vocabulary.ids))
+    model_ids = ListedVocabulary(vocabulary.tokens, dict(vocabulary.ids))
     unk_id = vocabulary.ids.get(options.unk_token or "")
     return vocabulary, unk_id, lambda: BPE(model_ids, merges, options)
 
@@ -121,18 +121,18 @@ def _wordpiece(fields: Fields) -> _ModelParts:
         raise fields.problem("the unknown token is not in the vocabulary")
     prefix = fields.text("continuing_subword_prefix", "##")
     longest = fields.count("max_input_chars_per_word", 100)
-    model_ids = Vocabulary(vocabulary.tokens, dict(vocabulary.ids))
+    model_ids = ListedVocabulary(vocabulary.tokens, dict(vocabulary.ids))
     return vocabulary, unk_id, lambda: WordPiece(model_ids, unk_id, prefix, longest)
 
 
 def _wordlevel(fields: Fields) -> _ModelParts:
     vocabulary = _vocabulary(fields)
     unk_id = _unknown(fields, vocabulary, "<unk>")
-    model_ids = Vocabulary(vocabulary.tokens, dict(vocabulary.ids))
+    model_ids = ListedVocabulary(vocabulary.tokens, dict(vocabulary.ids))
     return vocabulary, unk_id, lambda: WordLevel(model_ids, unk_id)
 
 
-def _unknown(fields: Fields, vocabulary: Vocabulary, default: str) -> int | None:
+def _unknown(fields: Fields, vocabulary: ListedVocabulary, default: str) -> int | None:
     return vocabulary.ids.get(fields.text("unk_token", default))
 
 
@@ -141,7 +141,7 @@ def _unigram(fields: Fields) -> _ModelParts:
     where = f"{fields.where}.vocab"
     if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
         raise TokenizerError(f"{where}: every entry must be a token and its score")
-    vocabulary = Vocabulary.from_list([pair[0] for pair in pairs], where)
+    vocabulary = ListedVocabulary.from_list([pair[0] for pair in pairs], where)
     scores = {token: score for token, score in pairs if token}
     if set(map(type, scores.values())) - {int, float} or not all(
         map(math.isfinite, scores.values())
@@ -155,11 +155,11 @@ def _unigram(fields: Fields) -> _ModelParts:
         min_score=min((score for _, score in pairs), default=0.0),
         byte_ids=byte_tokens(vocabulary) if fields.flag("byte_fallback", False) else None,
     )
-    model_ids = Vocabulary(vocabulary.tokens, dict(vocabulary.ids))
+    model_ids = ListedVocabulary(vocabulary.tokens, dict(vocabulary.ids))
     return vocabulary, unk_id, lambda: Unigram(model_ids, scores, options)
 
 
-def _added_tokens(fields: Fields, vocabulary: Vocabulary) -> list[AddedToken]:
+def _added_tokens(fields: Fields, vocabulary: ListedVocabulary) -> list[AddedToken]:
     """The added tokens; those that the model does not have are put into the vocabulary."""
     if fields.value.get("added_tokens") is None:
         return []
@@ -181,7 +181,7 @@ def _added_tokens(fields: Fields, vocabulary: Vocabulary) -> list[AddedToken]:
     return tokens
 
 
-def _place(token: AddedToken, entry: Fields, vocabulary: Vocabulary) -> None:
+def _place(token: AddedToken, entry: Fields, vocabulary: ListedVocabulary) -> None:
     known = vocabulary.ids.get(token.content)
     if known is not None:
         if known != token.id:
@@ -199,7 +199,7 @@ def _place(token: AddedToken, entry: Fields, vocabulary: Vocabulary) -> None:
     vocabulary.add(token.content, token.id)
 
 
-def _decoder(fields: Fields | None, vocabulary: Vocabulary) -> Decoder:
+def _decoder(fields: Fields | None, vocabulary: ListedVocabulary) -> Decoder:
     tokens = vocabulary.tokens
 
     def token_text(token_id: int) -> str:
@@ -215,7 +215,7 @@ def _decoder(fields: Fields | None, vocabulary: Vocabulary) -> Decoder:
 
 
 def _special(
-    vocabulary: Vocabulary,
+    vocabulary: ListedVocabulary,
     special: set[str],
     unk_id: int | None,
     config: Mapping[str, Any] | None,

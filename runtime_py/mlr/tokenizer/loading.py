@@ -10,24 +10,32 @@ from mlr.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["MAX_FILE_SIZE", "load_tokenizer"]
 
+FORMATS = ("packed", "gguf", "huggingface")
+
 MAX_FILE_SIZE = 256 << 20
 """Bytes; the largest published tokenizer.json has about 35 MB."""
 
 
 def load_tokenizer(format: str, data: bytes) -> Tokenizer:
-    """The tokenizer in `data`, the bytes of a JSON file.
+    """The tokenizer in `data`, the bytes of a file.
 
-    `format` says what the JSON holds: "gguf" an object of a GGUF file's `tokenizer.ggml.*`
-    metadata, "huggingface" a tokenizer.json. TokenizerError for anything else.
+    `format` says what they are: "packed" tables of a GGUF file's `tokenizer.ggml.*` metadata,
+    "gguf" a JSON object of it (in bundles made before there were such tables), "huggingface" a
+    tokenizer.json. TokenizerError for anything else.
     """
-    if format not in ("gguf", "huggingface"):
+    if format not in FORMATS:
         raise TokenizerError(
-            f"tokenizer format {format!r} is not supported; supported: gguf, huggingface"
+            f"tokenizer format {format!r} is not supported; supported: {', '.join(FORMATS)}"
         )
     if len(data) > MAX_FILE_SIZE:
         raise TokenizerError(
             f"the tokenizer file has {len(data)} bytes, more than the limit {MAX_FILE_SIZE}"
         )
+    if format == "packed":
+        from mlr.tokenizer.gguf import from_gguf
+        from mlr.tokenizer.packed import read_packed
+
+        return from_gguf(read_packed(data))
     content = _parse(data)
     if format == "gguf":
         from mlr.tokenizer.gguf import from_gguf

@@ -140,7 +140,7 @@ class Tokenizer:
                 f"token id {token_id} is not in the vocabulary; "
                 f"ids go from 0 to {self.vocabulary_size - 1}"
             )
-        return self._vocabulary.tokens[token_id]
+        return self._vocabulary.text(token_id)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that the token adds to a text. RequestError when there is no such id."""
@@ -149,7 +149,7 @@ class Tokenizer:
 
     def token_id(self, text: str) -> int | None:
         """The id of the token spelled exactly `text`, or None."""
-        return self._vocabulary.ids.get(text)
+        return self._vocabulary.find(text)
 
 
 def _well_formed(text: str) -> str:

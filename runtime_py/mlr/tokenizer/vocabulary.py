@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
 
 from mlr.errors import TokenizerError
 
-__all__ = ["MAX_TOKENS", "MAX_TOKEN_LENGTH", "Vocabulary", "byte_token_value", "byte_tokens"]
+__all__ = [
+    "MAX_TOKENS",
+    "MAX_TOKEN_LENGTH",
+    "SPACE",
+    "ListedVocabulary",
+    "Vocabulary",
+    "byte_token_value",
+    "byte_tokens",
+]
+
+SPACE = "▁"  # U+2581, how SentencePiece writes a space
 
 MAX_TOKENS = 4_000_000
 """More tokens than any published vocabulary has; a larger count is an attack or a mistake."""
@@ -19,24 +30,59 @@ MAX_TOKEN_LENGTH = 65_536
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>", re.ASCII)
 
 
-class Vocabulary:
+class Vocabulary(Protocol):
     """Token texts by id, and ids by text.
 
-    `tokens[id]` is the text, `ids[text]` the id. An id without a token (a hole) and a token
-    without text have `""` in `tokens` and are not in `ids`, so no text can become them.
+    An id without a token (a hole) and a token without text have the text `""`, and no text has
+    their ids, so nothing can become them.
     """
 
-    __slots__ = ("ids", "tokens")
+    @property
+    def find(self) -> Callable[[str], int | None]:
+        """The id of the token with a text, or None."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def text(self, token_id: int) -> str:
+        """The text of a token; the id must be one."""
+        ...
+
+    def texts(self) -> Iterator[str]:
+        """The texts of all tokens, in the order of their ids."""
+        ...
+
+    def before_space(self) -> set[str]:
+        """The characters that stand right before a `▁` within a token."""
+        ...
+
+
+class ListedVocabulary:
+    """A vocabulary in a list and a dict: `tokens[id]` is the text, `ids[text]` the id."""
+
+    __slots__ = ("find", "ids", "text", "tokens")
 
     def __init__(self, tokens: list[str], ids: dict[str, int]) -> None:
         self.tokens = tokens
         self.ids = ids
+        self.find = ids.get
+        self.text = tokens.__getitem__
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def texts(self) -> Iterator[str]:
+        return iter(self.tokens)
+
+    def before_space(self) -> set[str]:
+        found: set[str] = set()
+        for token in self.tokens:
+            if token.rfind(SPACE) > 0:
+                found.update(before for before, after in pairwise(token) if after == SPACE)
+        return found
+
     @classmethod
-    def from_list(cls, tokens: Any, where: str) -> Vocabulary:
+    def from_list(cls, tokens: Any, where: str) -> ListedVocabulary:
         """Tokens in id order. TokenizerError when they are not texts, or not all different."""
         if not isinstance(tokens, (list, tuple)):
             raise TokenizerError(
@@ -55,7 +101,7 @@ class Vocabulary:
         return cls(list(tokens), ids)
 
     @classmethod
-    def from_mapping(cls, vocab: Any, where: str) -> Vocabulary:
+    def from_mapping(cls, vocab: Any, where: str) -> ListedVocabulary:
         """Tokens as a mapping of text to id, as in tokenizer.json; ids may have holes."""
         if not isinstance(vocab, dict):
             raise TokenizerError(
@@ -120,4 +166,4 @@ def byte_token_value(text: str) -> int | None:
 
 def byte_tokens(vocabulary: Vocabulary) -> list[int | None]:
     """The id of the token `<0xNN>` for every byte value; None where there is no such token."""
-    return [vocabulary.ids.get(f"<0x{value:02X}>") for value in range(256)]
+    return [vocabulary.find(f"<0x{value:02X}>") for value in range(256)]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlr.tokenizer import Tokenizer, from_gguf
+from mlr.tokenizer import Tokenizer, from_gguf, load_tokenizer
+from mlr_build.packed_tokenizer import pack_tokenizer
 from tests.parity.tokenizer.vocabularies import (
     CASES,
     TEXTS,
@@ -32,6 +34,11 @@ def demo_metadata(path: Path) -> dict[str, Any]:
         return read_gguf(source).metadata
 
 
+def packed(fields: dict[str, Any]) -> Tokenizer:
+    """The tokenizer as bundles have it."""
+    return load_tokenizer("packed", pack_tokenizer(fields))
+
+
 def check_golden(case: str, tokenizer: Tokenizer) -> None:
     results = json.loads(results_file().read_text())[case]
     for name, text in TEXTS.items():
@@ -40,18 +47,22 @@ def check_golden(case: str, tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_encodes_as_llama_cpp_did(case: str) -> None:
-    check_golden(case, from_gguf(metadata(case)))
+@pytest.mark.parametrize("make", [from_gguf, packed])
+def test_encodes_as_llama_cpp_did(case: str, make: Callable[[Any], Tokenizer]) -> None:
+    check_golden(case, make(metadata(case)))
 
 
-def test_the_demo_model_encodes_as_llama_cpp_did(demo_gguf: Path) -> None:
-    check_golden("demo", from_gguf(demo_metadata(demo_gguf)))
+@pytest.mark.parametrize("make", [from_gguf, packed])
+def test_the_demo_model_encodes_as_llama_cpp_did(
+    demo_gguf: Path, make: Callable[[Any], Tokenizer]
+) -> None:
+    check_golden("demo", make(demo_metadata(demo_gguf)))
 
 
 def compare_live(path: Path, fields: dict[str, Any]) -> None:
     from tests.parity.tokenizer.llama_cpp_oracle import LlamaCppVocabulary
 
-    tokenizer = from_gguf(fields)
+    tokenizer = packed(fields)
     draw = random.Random(5)
     words = " ".join(TEXTS.values()).split(" ")
     texts = list(TEXTS.values())

@@ -51,11 +51,11 @@ def test_small_files_are_verified(bundle_dir: Path) -> None:
         bundle = await opened(bundle_dir)
         return await bundle.read_file(bundle.manifest.tokenizer)
 
-    path = bundle_dir / "tokenizer.json"
+    path = bundle_dir / "tokenizer.bin"
     whole = path.read_bytes()
     assert asyncio.run(read()) == whole
     flip_bit(path, 10)
-    with pytest.raises(IntegrityError, match=rf"tokenizer.json: has the SHA-256 .*{sha256(whole)}"):
+    with pytest.raises(IntegrityError, match=rf"tokenizer.bin: has the SHA-256 .*{sha256(whole)}"):
         asyncio.run(read())
     path.write_bytes(whole[:-1])
     with pytest.raises(IntegrityError, match=f"has {len(whole) - 1} bytes instead of the"):
@@ -64,7 +64,7 @@ def test_small_files_are_verified(bundle_dir: Path) -> None:
     with pytest.raises(IntegrityError, match=r"has more of the|has more than"):
         asyncio.run(read())
     path.unlink()
-    with pytest.raises(BundleError, match=r"tokenizer.json: this file of the bundle is missing"):
+    with pytest.raises(BundleError, match=r"tokenizer.bin: this file of the bundle is missing"):
         asyncio.run(read())
     os.mkfifo(path)  # would wait for ever
     with pytest.raises(BundleError, match="is missing"):
@@ -178,6 +178,6 @@ def test_a_folder_without_a_manifest_says_how_to_make_one(tmp_path: Path) -> Non
 
 def test_a_manifest_with_an_unsafe_path_is_refused(bundle_dir: Path) -> None:
     path = bundle_dir / "manifest.json"
-    path.write_text(path.read_text().replace('"tokenizer.json"', '"../tokenizer.json"'))
+    path.write_text(path.read_text().replace('"tokenizer.bin"', '"../tokenizer.bin"'))
     with pytest.raises(ManifestError, match="does not match"):
         asyncio.run(opened(bundle_dir))

@@ -126,7 +126,7 @@ def test_small_files_are_cached(server: FaultyServer, manifest: Manifest, cache_
     assert server.paths() == ["bundle/manifest.json"]
     flip_bit(cache_dir / "blobs" / manifest.tokenizer.sha256, 5)
     assert asyncio.run(read()) == first
-    assert server.paths()[-1] == "bundle/tokenizer.json"
+    assert server.paths()[-1] == "bundle/tokenizer.bin"
 
 
 def test_a_wrong_small_file(server: FaultyServer) -> None:
@@ -136,7 +136,7 @@ def test_a_wrong_small_file(server: FaultyServer) -> None:
         bundle = await opened(server.url + "/bundle")
         return await bundle.read_file(bundle.manifest.tokenizer)
 
-    with pytest.raises(IntegrityError, match=r"tokenizer.json: has the SHA-256"):
+    with pytest.raises(IntegrityError, match=r"tokenizer.bin: has the SHA-256"):
         asyncio.run(read())
 
 

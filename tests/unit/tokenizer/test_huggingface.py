@@ -179,7 +179,7 @@ def test_load_tokenizer() -> None:
     assert load_tokenizer("huggingface", data).encode("abc") == [2]
     data = json.dumps(samples.spm()).encode()
     assert load_tokenizer("gguf", data).bos_id == 1
-    with pytest.raises(TokenizerError, match="'onnx' is not supported; supported: gguf, hugging"):
+    with pytest.raises(TokenizerError, match="'onnx' is not supported; supported: packed, gguf"):
         load_tokenizer("onnx", data)
 
 

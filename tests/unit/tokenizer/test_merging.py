@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mlr.tokenizer.models import merging
 from mlr.tokenizer.models.cache import MAX_WORDS, WordCache
-from mlr.tokenizer.models.sentencepiece import SPACE, SentencePieceBPE, safe_boundaries
-from mlr.tokenizer.vocabulary import Vocabulary
+from mlr.tokenizer.models.sentencepiece import SentencePieceBPE, safe_boundaries
+from mlr.tokenizer.vocabulary import SPACE, ListedVocabulary
 
 MERGES = st.dictionaries(
     st.text(alphabet="ab▁", min_size=2, max_size=6), st.integers(0, 8), max_size=30
@@ -45,7 +45,7 @@ def test_both_ways_of_merging(ranks: dict[str, int], word: str) -> None:
 @given(MERGES, WORDS)
 def test_cutting_at_safe_boundaries_changes_nothing(ranks: dict[str, int], word: str) -> None:
     tokens = ["a", "b", "c", SPACE, *(token for token in ranks if len(token) > 1)]
-    vocabulary = Vocabulary.from_list(tokens, "test")
+    vocabulary = ListedVocabulary.from_list(tokens, "test")
     scores = [0.0] * 4 + [-float(rank) for rank in ranks.values()]
     model = SentencePieceBPE(vocabulary, scores, [None] * 256, None)
     expected = by_definition(list(word), ranks)
@@ -53,7 +53,7 @@ def test_cutting_at_safe_boundaries_changes_nothing(ranks: dict[str, int], word:
 
 
 def test_without_a_token_for_spaces_there_is_no_safe_boundary() -> None:
-    assert safe_boundaries(Vocabulary.from_list(["a"], "test")) is None
+    assert safe_boundaries(ListedVocabulary.from_list(["a"], "test")) is None
 
 
 def test_long_runs_take_no_more_than_n_log_n() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mlr.errors import (
 from mlr.formats.gguf import read_gguf
 from mlr.formats.source import BytesSource, FileSource
 from mlr.tokenizer import load_tokenizer
+from mlr.tokenizer.packed import read_packed
 from mlr_build.licenses import LicenseText
 from mlr_build.package import package
 from mlr_build.progress import Progress
@@ -101,19 +101,19 @@ def test_the_tokenizer_file_holds_the_tokenizer(
     model: Path, tmp_path: Path, progress: Progress
 ) -> None:
     manifest = make(model, tmp_path / "bundle", progress)
-    data = (tmp_path / "bundle" / "tokenizer.json").read_bytes()
+    data = (tmp_path / "bundle" / "tokenizer.bin").read_bytes()
     assert (manifest.tokenizer.size, manifest.tokenizer.sha256) == (len(data), sha256(data))
-    assert manifest.tokenizer.format == "gguf"
+    assert manifest.tokenizer.format == "packed"
     with FileSource(model) as source:
         metadata = read_gguf(source).metadata
-    found = json.loads(data)
-    keys = [key for key in metadata if key.startswith("tokenizer.ggml.")]
-    assert set(found) == {"general.architecture", *keys}
-    assert {key: metadata[key] for key in found} == found
-    assert {type(score) for score in found["tokenizer.ggml.scores"]} == {int}
-    assert b'"tokenizer.ggml.model":"llama"' in data
-    assert "▁".encode() in data
-    tokenizer = load_tokenizer("gguf", data)
+    found = read_packed(data)
+    prefix = "tokenizer.ggml."
+    assert set(found) == {key for key in metadata if key.startswith(prefix)}
+    assert list(found[prefix + "tokens"].texts()) == metadata[prefix + "tokens"]
+    for name in ("scores", "token_type"):
+        assert list(found[prefix + name]) == metadata[prefix + name]
+    assert found[prefix + "model"] == "llama"
+    tokenizer = load_tokenizer("packed", data)
     assert tokenizer.decode(tokenizer.encode("the end")).strip() == "the end"
 
 
@@ -125,7 +125,7 @@ def test_what_clients_in_javascript_need_of_the_tokenizer(
     assert entry is not None
     data = (tmp_path / "bundle" / entry.file).read_bytes()
     assert (entry.size, entry.sha256) == (len(data), sha256(data))
-    tokenizer = load_tokenizer("gguf", (tmp_path / "bundle" / "tokenizer.json").read_bytes())
+    tokenizer = load_tokenizer("packed", (tmp_path / "bundle" / "tokenizer.bin").read_bytes())
     again = load_tokenizer("huggingface", data)
     assert again.encode("the end of it") == tokenizer.encode("the end of it")
     assert manifest.special_tokens == SpecialTokens(
@@ -271,7 +271,7 @@ def refusal(source: Path, tmp_path: Path, progress: Progress) -> LoadError:
         ({"tokenizer__ggml__tokens": None}, FormatError, "600 embeddings and no tokens"),
         ({"tokenizer__ggml__tokens": ["a", "b"]}, FormatError, "600 embeddings and 2 tokens"),
         ({"tokenizer__ggml__model": "rwkv"}, TokenizerError, "rwkv"),
-        ({"tokenizer__ggml__scores": [math.nan] * 600}, FormatError, "not finite"),
+        ({"tokenizer__ggml__scores": [math.nan] * 600}, TokenizerError, "finite number"),
         ({"tokenizer__chat_template": 5}, FormatError, "tokenizer.chat_template at byte"),
         ({"tokenizer__chat_template": "x" * 2**21}, FormatError, "is longer than"),
     ],

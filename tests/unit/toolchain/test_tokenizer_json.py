@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Oracle
 
 from mlr.tokenizer import Tokenizer, from_gguf, from_huggingface
 from mlr.tokenizer.gguf_patterns import PRE_TOKENIZERS
-from mlr.tokenizer.models.sentencepiece import SPACE
+from mlr.tokenizer.vocabulary import SPACE
 from mlr_build.tokenizer_json import Inexact, convert, encode
 from tests.parity.tokenizer.corpus import TEXTS
 from tests.parity.tokenizer.vocabularies import CASES, metadata

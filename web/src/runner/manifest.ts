@@ -95,7 +95,7 @@ export function parseManifest(text: string, where: string): Manifest {
     contextLength: top.integer("context_length", 1, 2 ** 30),
     license: { id: license.text("id"), notice: license.text("notice"), url: license.optionalText("url") },
     tokenizer: tokenizer(top),
-    tokenizerFromGguf: top.object("tokenizer").raw("format") === "gguf",
+    tokenizerFromGguf: top.object("tokenizer").raw("format") !== "huggingface",
     specialTokens: top.has("special_tokens") ? specialTokens(top.object("special_tokens")) : null,
     chatTemplate: top.has("chat_template") ? file(top.object("chat_template")) : null,
     embedding: top.has("embedding") ? embedding(top.object("embedding")) : null,

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import add, itemgetter
+from typing import Protocol
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.models.cache import WordCache
 from mlr.tokenizer.models.merging import merge
 from mlr.tokenizer.models.sentencepiece import safe_boundaries
-from mlr.tokenizer.vocabulary import Vocabulary, byte_tokens
+from mlr.tokenizer.vocabulary import ListedVocabulary, Vocabulary, byte_tokens
 
-__all__ = ["BPE", "BPEOptions", "Merges"]
+__all__ = ["BPE", "BPEOptions", "ListedMerges", "Merges"]
 
 
-class Merges:
-    """Which neighbours merge, and in which order: `ranks[left + separator + right]`.
+class Merges(Protocol):
+    """Which neighbours merge, and in which order."""
+
+    def rank(self, left: str, right: str) -> int | None:
+        """How soon two neighbours merge, lower first; None: never."""
+        ...
+
+
+class ListedMerges:
+    """Merges in a dict: `ranks[left + separator + right]`.
 
     Keys are one text, not a pair, because building half a million pairs takes long. The
     separator is a character that no merged token holds.
@@ -26,16 +35,19 @@ class Merges:
         self.ranks = ranks
         self.separator = separator
 
+    def rank(self, left: str, right: str) -> int | None:
+        return self.ranks.get(left + self.separator + right)
+
     @classmethod
     def read(
         cls,
         merges: object,
-        vocabulary: Vocabulary,
+        vocabulary: ListedVocabulary,
         prefix: str,
         where: str,
         *,
         first: bool = False,
-    ) -> Merges:
+    ) -> ListedMerges:
         """From "left right" texts or [left, right] lists; every token must be in the vocabulary.
 
         `prefix` marks tokens inside a word; a merge takes it off the right token. Of a merge
@@ -90,7 +102,7 @@ def _name_problem(
                 )
 
 
-def _separator(vocabulary: Vocabulary) -> str:
+def _separator(vocabulary: ListedVocabulary) -> str:
     text = "".join(vocabulary.ids)
     for candidate in (" ", "\0", "\ufdd0", "\ufdd1", "\U0010fffe", "\U0010ffff"):
         if candidate not in text:
@@ -122,14 +134,13 @@ class BPE:
     def __init__(
         self, vocabulary: Vocabulary, merges: Merges, options: BPEOptions | None = None
     ) -> None:
-        self._ids = vocabulary.ids
-        self._ranks = merges.ranks
-        self._separator = merges.separator
+        self._find = vocabulary.find
+        self._rank = merges.rank
         self._options = options or BPEOptions()
         self._prefix = self._options.continuing_subword_prefix
         self._byte_ids = byte_tokens(vocabulary) if self._options.byte_fallback else None
         self._byte_names = [f"<0x{value:02X}>" for value in range(256)]
-        if self._options.unk_token is not None and self._options.unk_token not in self._ids:
+        if self._options.unk_token is not None and self._find(self._options.unk_token) is None:
             raise TokenizerError(
                 f"the unknown token {self._options.unk_token!r} is not in the vocabulary"
             )
@@ -147,18 +158,20 @@ class BPE:
         return self._cache.encode(word for piece in pieces for word in split(piece))
 
     def _encode_word(self, word: str) -> list[int]:
-        ids = self._ids
-        if self._options.ignore_merges and word in ids:
-            return [ids[word]]
+        if self._options.ignore_merges:
+            token_id = self._find(word)
+            if token_id is not None:
+                return [token_id]
         if self._options.keep_unknown:
             symbols = merge(list(word), self._rank, self._join)
             return [token_id for symbol in symbols for token_id in self._ids_of(symbol)]
         symbols = merge(self._symbols(word), self._rank, self._join)
-        return [ids[symbol] for symbol in symbols]
+        found = map(self._find, symbols)
+        return [token_id for token_id in found if token_id is not None]
 
     def _ids_of(self, symbol: str) -> list[int]:
         """The token, or the tokens of its bytes as far as there are any."""
-        token_id = self._ids.get(symbol)
+        token_id = self._find(symbol)
         if token_id is not None:
             return [token_id]
         if self._byte_ids is None:
@@ -168,18 +181,18 @@ class BPE:
 
     def _symbols(self, word: str) -> list[str]:
         """The tokens that the word starts as: its characters, where they are tokens."""
-        options, ids = self._options, self._ids
+        options, find = self._options, self._find
         characters = list(word)
         if self._prefix:
             characters[1:] = [self._prefix + character for character in characters[1:]]
         if options.end_of_word_suffix and characters:
             characters[-1] += options.end_of_word_suffix
-        if all(map(ids.__contains__, characters)):
+        if None not in map(find, characters):
             return characters
         symbols: list[str] = []
         unknown = 0
         for character in characters:
-            if character in ids:
+            if find(character) is not None:
                 symbols += [options.unk_token] * unknown if options.unk_token else []
                 unknown = 0
                 symbols.append(character)
@@ -194,9 +207,6 @@ class BPE:
         if options.unk_token:
             symbols += [options.unk_token] * unknown
         return symbols
-
-    def _rank(self, left: str, right: str) -> int | None:
-        return self._ranks.get(left + self._separator + right)
 
     def _join(self, left: str, right: str) -> str:
         return left + right[len(self._prefix) :] if self._prefix else left + right

@@ -37,7 +37,7 @@ class Unigram:
     def __init__(
         self, vocabulary: Vocabulary, scores: dict[str, float], options: UnigramOptions
     ) -> None:
-        self._ids = vocabulary.ids
+        self._find = vocabulary.find
         self._scores = scores
         self._options = options
         self._lengths: dict[str, tuple[int, ...]] | None = None
@@ -60,9 +60,9 @@ class Unigram:
         ids: list[int] = []
         unk_id = self._options.unk_id
         for text, known in self._best_path(word):
-            token_id = self._ids[text] if known else None
+            token_id = self._find(text) if known else None
             if token_id is None and self._options.look_up_unknown:
-                token_id = self._ids.get(text)
+                token_id = self._find(text)
             if token_id is not None:
                 ids.append(token_id)
                 continue
@@ -120,7 +120,7 @@ class Unigram:
             start = begins[end]
             text = word[start:end]
             # The text of the unknown token itself counts as unknown.
-            is_known = known[end] and self._ids[text] != self._options.unk_id
+            is_known = known[end] and self._find(text) != self._options.unk_id
             if path and not is_known and not path[-1][1]:
                 path[-1] = (text + path[-1][0], False)
             else:

@@ -13,9 +13,15 @@ class WordLevel:
     """Words that are no token become the unknown token, or nothing when there is none."""
 
     def __init__(self, vocabulary: Vocabulary, unk_id: int | None) -> None:
-        self._ids = vocabulary.ids
+        self._find = vocabulary.find
         self._unk_id = unk_id
 
     def encode(self, pieces: Iterable[str]) -> list[int]:
-        found = (self._ids.get(piece, self._unk_id) for piece in pieces)
-        return [token_id for token_id in found if token_id is not None]
+        ids: list[int] = []
+        for piece in pieces:
+            token_id = self._find(piece)
+            if token_id is None:
+                token_id = self._unk_id
+            if token_id is not None:
+                ids.append(token_id)
+        return ids

@@ -17,11 +17,11 @@ class WordPiece:
     def __init__(
         self, vocabulary: Vocabulary, unk_id: int, prefix: str, max_characters: int | None
     ) -> None:
-        self._ids = vocabulary.ids
+        self._find = vocabulary.find
         self._unknown = [unk_id]
         self._prefix = prefix
         self._max_characters = max_characters
-        self._longest = max(map(len, self._ids), default=0)
+        self._longest = max(map(len, vocabulary.texts()), default=0)
         self._cache = WordCache(self._encode_word)
 
     def encode(self, pieces: Iterable[str]) -> list[int]:
@@ -36,7 +36,7 @@ class WordPiece:
         while start < size:
             prefix = self._prefix if start else ""
             for end in range(min(size, start + self._longest), start, -1):
-                token_id = self._ids.get(prefix + word[start:end])
+                token_id = self._find(prefix + word[start:end])
                 if token_id is not None:
                     ids.append(token_id)
                     start = end

@@ -1,0 +1,242 @@
+"""Tokenizers as `mlr-build` writes them: tables that are used where they lie.
+
+A vocabulary has hundreds of thousands of tokens. As texts, numbers and a dict of Python they take
+fifty megabytes and most of the time of loading a model; here they are read as they are.
+
+A file is `MAGIC`, the size of the header (32 bits), the header, and the sections one after the
+other, all little-endian. The header is a JSON object:
+
+metadata      the metadata of the GGUF file but for its long lists, as `mlr.tokenizer.gguf` reads it
+before_space  the characters that stand right before a `▁` within a token
+sections      the size of each section in bytes, in their order
+
+Sections, of n tokens and m merges:
+
+texts    the tokens in UTF-8, one after the other
+lengths  how many bytes each has: 16 bits × n
+types    `tokenizer.ggml.token_type`: 8 bits × n
+buckets  how many tokens are in each bucket of a hash table: 8 bits × a power of two
+order    the ids of the tokens that have a text, bucket by bucket: 32 bits × up to n. A token is in
+         the bucket whose number is the CRC-32 of its bytes, modulo the number of buckets
+scores   `tokenizer.ggml.scores`, if there are any: 32-bit floating-point numbers × n
+merges   pairs of ids that merge, if there are any, in increasing order: (left << 32 | right) × m
+ranks    the place of each of these merges in `tokenizer.ggml.merges`: 32 bits × m
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from array import array
+from binascii import crc32
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import accumulate, islice
+from operator import lt
+from typing import Any, Generic, TypeVar
+
+from mlr.errors import TokenizerError
+from mlr.tokenizer.vocabulary import MAX_TOKENS
+
+__all__ = ["MAGIC", "SECTIONS", "PackedMerges", "PackedVocabulary", "read_packed"]
+
+MAGIC = b"MLRTOK\x00\x01"
+
+SECTIONS = {
+    "texts": "B",
+    "lengths": "H",
+    "types": "B",
+    "buckets": "B",
+    "order": "I",
+    "scores": "f",
+    "merges": "Q",
+    "ranks": "I",
+}
+"""What a section consists of, as `array` and `memoryview` call it."""
+
+_PREFIX = "tokenizer.ggml."
+_MAX_REMEMBERED = 16_384
+_DECODED_AT_ONCE = 1 << 16
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Remembered(dict[K, V], Generic[K, V]):
+    """What a function gave lately. Emptied when it is full, so its size is bounded.
+
+    Its `__getitem__` runs no Python code for what it knows.
+    """
+
+    def __init__(self, compute: Callable[[K], V]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, key: K) -> V:
+        value = self._compute(key)
+        if len(self) >= _MAX_REMEMBERED:
+            self.clear()
+        self[key] = value
+        return value
+
+
+class PackedVocabulary:
+    """A vocabulary in a file's bytes, with an index from texts to ids.
+
+    An index that leaves tokens out makes them unreachable, as leaving out the tokens would: it is
+    not checked for that. It cannot give an id that has another text.
+    """
+
+    __slots__ = ("_before_space", "_data", "_ends", "_mask", "_order", "_starts", "find")
+
+    def __init__(self, data: bytes, start: int, tables: dict[str, Any], before_space: str) -> None:
+        """The texts begin at `start` of the file's bytes; `tables` are its sections.
+
+        TokenizerError when they do not fit together.
+        """
+        count = len(tables["lengths"])
+        if not 0 < count <= MAX_TOKENS:
+            raise TokenizerError(f"tokenizer: {count} tokens; there must be 1 to {MAX_TOKENS}")
+        if sum(tables["lengths"]) != len(tables["texts"]):
+            raise TokenizerError("tokenizer: the lengths of the tokens are not those of the texts")
+        self._ends = array("I", accumulate(tables["lengths"], initial=start))
+        _check_utf8(data, tables["texts"], self._ends)
+        self._order = tables["order"]
+        buckets = len(tables["buckets"])
+        if buckets & (buckets - 1) or not 0 < buckets <= 2 * count:
+            raise TokenizerError(f"tokenizer: {buckets} buckets for {count} tokens")
+        if sum(tables["buckets"]) != len(self._order) or max(self._order, default=0) >= count:
+            raise TokenizerError("tokenizer: the buckets do not fit the tokens")
+        self._starts = array("I", accumulate(tables["buckets"], initial=0))
+        self._mask = buckets - 1
+        self._data = data
+        self._before_space = before_space
+        self.find: Callable[[str], int | None] = _Remembered(self._look_up).__getitem__
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def text(self, token_id: int) -> str:
+        return self._data[self._ends[token_id] : self._ends[token_id + 1]].decode()
+
+    def texts(self) -> Iterator[str]:
+        return map(self.text, range(len(self)))
+
+    def before_space(self) -> set[str]:
+        return set(self._before_space)
+
+    def _look_up(self, text: str) -> int | None:
+        wanted = text.encode("utf-8", "surrogatepass")
+        bucket = crc32(wanted) & self._mask
+        data, ends = self._data, self._ends
+        token_id: int
+        for token_id in self._order[self._starts[bucket] : self._starts[bucket + 1]]:
+            if data[ends[token_id] : ends[token_id + 1]] == wanted:
+                return token_id
+        return None
+
+
+class PackedMerges:
+    """Merges as a sorted table of pairs of ids."""
+
+    def __init__(self, find: Callable[[str], int | None], pairs: Any, ranks: Any) -> None:
+        """TokenizerError when `pairs` do not increase, or `ranks` are not as many."""
+        if len(pairs) != len(ranks) or not all(map(lt, pairs, islice(pairs, 1, None))):
+            raise TokenizerError("tokenizer: the merges are not in order")
+        self._find = find
+        self._pairs = pairs
+        self._ranks = ranks
+        self._known = _Remembered(self._look_up)
+
+    def rank(self, left: str, right: str) -> int | None:
+        return self._known[left, right]
+
+    def _look_up(self, pair: tuple[str, str]) -> int | None:
+        left, right = map(self._find, pair)
+        if left is None or right is None:
+            return None
+        key = left << 32 | right
+        place = bisect_left(self._pairs, key)
+        if place == len(self._pairs) or self._pairs[place] != key:
+            return None
+        rank: int = self._ranks[place]
+        return rank
+
+
+def read_packed(data: bytes) -> dict[str, Any]:
+    """The metadata in a file's bytes, where the tables stand for the long lists.
+
+    `tokens` is a `PackedVocabulary`, `merges` a `PackedMerges`; `scores` and `token_type` are
+    memory views. TokenizerError for a file that is not whole, or does not fit together.
+    """
+    metadata, before_space, sizes, start = _read_header(data)
+    tables: dict[str, Any] = {}
+    view = memoryview(data)
+    texts = start
+    for name, size in sizes.items():
+        code = SECTIONS[name]
+        if size % array(code).itemsize:
+            raise TokenizerError(f"tokenizer: {size} bytes of {name} are no whole number of them")
+        if name == "texts":
+            texts = start
+        tables[name] = view[start : start + size].cast(code)  # type: ignore[call-overload]
+        start += size
+    vocabulary = PackedVocabulary(data, texts, tables, before_space)
+    for name in ("types", "scores"):
+        if name in tables and len(tables[name]) != len(vocabulary):
+            raise TokenizerError(f"tokenizer: {name} and tokens are not equally many")
+    metadata[_PREFIX + "tokens"] = vocabulary
+    metadata[_PREFIX + "token_type"] = tables["types"]
+    if "scores" in tables:
+        metadata[_PREFIX + "scores"] = tables["scores"]
+    if "merges" in tables:
+        merges = PackedMerges(vocabulary.find, tables["merges"], tables["ranks"])
+        metadata[_PREFIX + "merges"] = merges
+    return metadata
+
+
+def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int], int]:
+    """Metadata, the characters before a space, the sections' sizes, and where the first begins."""
+    begin = len(MAGIC) + 4
+    if len(data) < begin or not data.startswith(MAGIC):
+        raise TokenizerError("tokenizer: the file does not begin as a packed tokenizer does")
+    start = begin + int.from_bytes(data[begin - 4 : begin], "little")
+    if start > len(data):
+        raise TokenizerError("tokenizer: the file ends within its header")
+    try:
+        header = json.loads(data[begin:start])
+    except (ValueError, RecursionError) as error:
+        raise TokenizerError(f"tokenizer: the header is not JSON: {error}") from None
+    found = [
+        header.get(name) if isinstance(header, dict) else None
+        for name in ("metadata", "before_space", "sections")
+    ]
+    metadata, before_space, sizes = found
+    if not (isinstance(metadata, dict) and isinstance(before_space, str)):
+        raise TokenizerError("tokenizer: the header lacks the metadata")
+    needed = {"texts", "lengths", "types", "buckets", "order"}
+    if (
+        not isinstance(sizes, dict)
+        or not needed <= sizes.keys() <= SECTIONS.keys()
+        or ("merges" in sizes) != ("ranks" in sizes)
+        or any(type(size) is not int or size < 0 for size in sizes.values())
+    ):
+        raise TokenizerError("tokenizer: the header does not list the sections that there must be")
+    if start + sum(sizes.values()) != len(data):
+        raise TokenizerError("tokenizer: the sections are not as long as the file")
+    return metadata, before_space, sizes, start
+
+
+def _check_utf8(data: bytes, texts: memoryview, ends: array[int]) -> None:
+    """TokenizerError unless every text is UTF-8; in parts, so that it takes no memory."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    try:
+        for start in range(0, len(texts), _DECODED_AT_ONCE):
+            decode(texts[start : start + _DECODED_AT_ONCE])
+        decode(b"", True)
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"tokenizer: the tokens are not UTF-8: {error.reason}") from None
+    firsts = bytes(map(data.__getitem__, islice(ends, len(ends) - 1)))
+    if re.search(rb"[\x80-\xbf]", firsts):
+        raise TokenizerError("tokenizer: a token begins within a character")
