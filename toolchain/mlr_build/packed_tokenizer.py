@@ -6,19 +6,19 @@ import json
 import struct
 from binascii import crc32
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.gguf_fields import PREFIX, TokenType
 from mlr.tokenizer.models.bpe import ListedMerges
-from mlr.tokenizer.packed import MAGIC, SECTIONS
+from mlr.tokenizer.packed import MAGIC, SECTIONS, START
 from mlr.tokenizer.vocabulary import ListedVocabulary
 
 __all__ = ["pack_tokenizer"]
 
 _LISTS = ("tokens", "scores", "token_type", "merges")
-_LONGEST = 0xFFFF  # bytes of a token, as a length has 16 bits
-_FULLEST = 0xFF  # tokens in a bucket, as a count has 8 bits
+_FULLEST = 0xFF  # tokens in a bucket; the reader takes no more
 
 
 def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
@@ -52,14 +52,12 @@ def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
     except ValueError as error:
         raise TokenizerError(f"{PREFIX}*: a number is not finite: {error}") from None
     data = text.encode()
-    return b"".join([MAGIC, struct.pack("<I", len(data)), data, *ordered.values()])
+    return b"".join([MAGIC, struct.pack("<I", len(data)), *ordered.values(), data])
 
 
 def _vocabulary_sections(vocabulary: ListedVocabulary) -> dict[str, bytes]:
     texts = [token.encode() for token in vocabulary.texts()]
-    if max(map(len, texts)) > _LONGEST:
-        raise TokenizerError(f"{PREFIX}tokens: a token is longer than {_LONGEST} bytes")
-    buckets = 1 << (len(texts) - 1).bit_length()  # one for each token, or more
+    buckets = 1 << len(texts).bit_length() - 1  # of 1 to 2 tokens each
     order: list[list[int]] = [[] for _ in range(buckets)]
     for token_id, text in enumerate(texts):
         if text:
@@ -68,8 +66,8 @@ def _vocabulary_sections(vocabulary: ListedVocabulary) -> dict[str, bytes]:
         raise TokenizerError(f"{PREFIX}tokens: more than {_FULLEST} tokens have one hash")
     return {
         "texts": b"".join(texts),
-        "lengths": _packed("H", map(len, texts)),
-        "buckets": bytes(map(len, order)),
+        "bounds": _packed("I", accumulate(map(len, texts), initial=START)),
+        "buckets": _packed("I", accumulate(map(len, order), initial=0)),
         "order": _packed("I", [token_id for bucket in order for token_id in bucket]),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -33,12 +33,14 @@ class TokenFinder:
     at each place where its start occurs.
     """
 
-    def __init__(self, strings: Iterable[str]) -> None:
-        groups: dict[str, set[str]] = {}
+    def __init__(self, strings: Collection[str]) -> None:
+        """`strings` are kept, and asked for what they contain: a set or a dict of them."""
+        groups: dict[str, list[str]] = {}
         for string in strings:
-            groups.setdefault(string[:2], set()).add(string)
+            groups.setdefault(string[:2], []).append(string)
+        self._strings = strings
         self._groups = [
-            (start, members, sorted({len(member) for member in members}))
+            (start, members if len(members) <= _WALK_ABOVE else (), sorted(set(map(len, members))))
             for start, members in groups.items()
         ]
 
@@ -48,13 +50,13 @@ class TokenFinder:
             position = text.find(start)
             if position < 0:
                 continue
-            if len(members) <= _WALK_ABOVE:
+            if members:
                 found.update(member for member in members if member in text)
                 continue
             while position >= 0:
                 for length in lengths:
                     candidate = text[position : position + length]
-                    if candidate in members:
+                    if candidate in self._strings:
                         found.add(candidate)
                 position = text.find(start, position + 1)
         return found
@@ -64,8 +66,8 @@ class LongestFirst:
     """The rule of GGUF tokenizers: the longest token (in bytes) is cut out everywhere first,
     then the next longest out of what is left, whatever comes first in the text."""
 
-    def __init__(self, tokens: Mapping[str, int], special: frozenset[str]) -> None:
-        """`special` are the tokens that only count when special tokens are parsed."""
+    def __init__(self, tokens: Mapping[str, int], special: frozenset[int]) -> None:
+        """`special` are the ids of the tokens that only count when special tokens are parsed."""
         self._tokens = tokens
         self._special = special
         self._finder = TokenFinder(tokens)
@@ -73,11 +75,10 @@ class LongestFirst:
     def split(
         self, text: str, normalizer: _Normalizer | None, parse_special: bool
     ) -> Iterator[str | int]:
-        present = self._finder.present(text)
+        present, tokens = self._finder.present(text), self._tokens
         if not parse_special:
-            present -= self._special
+            present = {token for token in present if tokens[token] not in self._special}
         fragments: list[str | int] = [text]
-        tokens = self._tokens
         for token in sorted(present, key=lambda token: (-len(token.encode()), tokens[token])):
             fragments = _cut(fragments, token, tokens[token])
         for fragment in fragments:

@@ -245,12 +245,12 @@ def _assemble(
 ) -> Tokenizer:
     text_of, types = fields.vocabulary.text, fields.types
     cut_out = fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-    control = [i for i in cut_out if types[i] != TokenType.USER_DEFINED]
+    control = frozenset(i for i in cut_out if types[i] != TokenType.USER_DEFINED)
     added = {text: token_id for token_id in cut_out if (text := text_of(token_id))}
     special = fields.special
     return Tokenizer(
         vocabulary=fields.vocabulary,
-        added_tokens=LongestFirst(added, frozenset(map(text_of, control))),
+        added_tokens=LongestFirst(added, control),
         normalizer=normalizer,
         pre_tokenizer=pre_tokenizer,
         model=model,
@@ -262,6 +262,6 @@ def _assemble(
             unk=special["unk"],
             pad=special["pad"],
             ends=fields.ends,
-            hidden=frozenset(control),
+            hidden=control,
         ),
     )

@@ -3,8 +3,8 @@
 A vocabulary has hundreds of thousands of tokens. As texts, numbers and a dict of Python they take
 fifty megabytes and most of the time of loading a model; here they are read as they are.
 
-A file is `MAGIC`, the size of the header (32 bits), the header, and the sections one after the
-other, all little-endian. The header is a JSON object:
+A file is `MAGIC`, the size of the header (32 bits), the sections one after the other, and the
+header, all little-endian. The header is a JSON object:
 
 metadata      the metadata of the GGUF file but for its long lists, as `mlr.tokenizer.gguf` reads it
 before_space  the characters that stand right before a `▁` within a token
@@ -13,11 +13,12 @@ sections      the size of each section in bytes, in their order
 Sections, of n tokens and m merges:
 
 texts    the tokens in UTF-8, one after the other
-lengths  how many bytes each has: 16 bits × n
+bounds   where in the file each token begins, and where the last one ends: 32 bits × (n + 1)
 types    `tokenizer.ggml.token_type`: 8 bits × n
-buckets  how many tokens are in each bucket of a hash table: 8 bits × a power of two
-order    the ids of the tokens that have a text, bucket by bucket: 32 bits × up to n. A token is in
-         the bucket whose number is the CRC-32 of its bytes, modulo the number of buckets
+order    the ids of the tokens that have a text, by the buckets of a hash table: 32 bits × up to n.
+         A token is in the bucket whose number is the CRC-32 of its bytes, modulo how many there are
+buckets  where in `order` each bucket begins, and where the last one ends: 32 bits × (a power of
+         two + 1)
 scores   `tokenizer.ggml.scores`, if there are any: 32-bit floating-point numbers × n
 merges   pairs of ids that merge, if there are any, in increasing order: (left << 32 | right) × m
 ranks    the place of each of these merges in `tokenizer.ggml.merges`: 32 bits × m
@@ -32,23 +33,26 @@ from array import array
 from binascii import crc32
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import accumulate, islice
-from operator import lt
+from itertools import islice
+from operator import le, lt, sub
 from typing import Any, Generic, TypeVar
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.vocabulary import MAX_TOKENS
 
-__all__ = ["MAGIC", "SECTIONS", "PackedMerges", "PackedVocabulary", "read_packed"]
+__all__ = ["MAGIC", "SECTIONS", "START", "PackedMerges", "PackedVocabulary", "read_packed"]
 
 MAGIC = b"MLRTOK\x00\x01"
 
+START = len(MAGIC) + 4
+"""Where the first section begins."""
+
 SECTIONS = {
     "texts": "B",
-    "lengths": "H",
+    "bounds": "I",
     "types": "B",
-    "buckets": "B",
     "order": "I",
+    "buckets": "I",
     "scores": "f",
     "merges": "Q",
     "ranks": "I",
@@ -88,37 +92,43 @@ class PackedVocabulary:
     not checked for that. It cannot give an id that has another text.
     """
 
-    __slots__ = ("_before_space", "_data", "_ends", "_mask", "_order", "_starts", "find")
+    __slots__ = ("_before_space", "_bounds", "_buckets", "_data", "_mask", "_order", "find")
 
-    def __init__(self, data: bytes, start: int, tables: dict[str, Any], before_space: str) -> None:
-        """The texts begin at `start` of the file's bytes; `tables` are its sections.
-
-        TokenizerError when they do not fit together.
-        """
-        count = len(tables["lengths"])
-        if not 0 < count <= MAX_TOKENS:
-            raise TokenizerError(f"tokenizer: {count} tokens; there must be 1 to {MAX_TOKENS}")
-        if sum(tables["lengths"]) != len(tables["texts"]):
-            raise TokenizerError("tokenizer: the lengths of the tokens are not those of the texts")
-        self._ends = array("I", accumulate(tables["lengths"], initial=start))
-        _check_utf8(data, tables["texts"], self._ends)
-        self._order = tables["order"]
-        buckets = len(tables["buckets"])
-        if buckets & (buckets - 1) or not 0 < buckets <= 2 * count:
-            raise TokenizerError(f"tokenizer: {buckets} buckets for {count} tokens")
-        if sum(tables["buckets"]) != len(self._order) or max(self._order, default=0) >= count:
-            raise TokenizerError("tokenizer: the buckets do not fit the tokens")
-        self._starts = array("I", accumulate(tables["buckets"], initial=0))
-        self._mask = buckets - 1
+    def __init__(self, data: bytes, tables: dict[str, Any], before_space: str) -> None:
+        """`tables` are the sections of the file's bytes. TokenizerError when they do not fit."""
         self._data = data
+        self._bounds, self._order = tables["bounds"], tables["order"]
+        self._buckets = tables["buckets"]
+        self._mask = len(self._buckets) - 2
         self._before_space = before_space
+        self._check(len(tables["texts"]))
         self.find: Callable[[str], int | None] = _Remembered(self._look_up).__getitem__
 
+    def _check(self, size: int) -> None:
+        count = len(self._bounds) - 1
+        if not 0 < count <= MAX_TOKENS:
+            raise TokenizerError(f"tokenizer: {count} tokens; there must be 1 to {MAX_TOKENS}")
+        bounds = self._bounds
+        if (bounds[0], bounds[-1]) != (START, START + size) or not _grows(bounds, le):
+            raise TokenizerError("tokenizer: the bounds of the tokens are not those of the texts")
+        _check_utf8(self._data, bounds)
+        number = self._mask + 1
+        if number & self._mask or not 0 < number <= 2 * count:
+            raise TokenizerError(f"tokenizer: {number} buckets for {count} tokens")
+        try:
+            bytes(map(sub, islice(self._buckets, 1, None), self._buckets))
+        except ValueError:
+            raise TokenizerError("tokenizer: a bucket has less than 0 or more than 255") from None
+        if (self._buckets[0], self._buckets[-1]) != (0, len(self._order)):
+            raise TokenizerError("tokenizer: the buckets are not those of the tokens")
+        if max(self._order, default=0) >= count:
+            raise TokenizerError("tokenizer: there is no token of an id in a bucket")
+
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._bounds) - 1
 
     def text(self, token_id: int) -> str:
-        return self._data[self._ends[token_id] : self._ends[token_id + 1]].decode()
+        return self._data[self._bounds[token_id] : self._bounds[token_id + 1]].decode()
 
     def texts(self) -> Iterator[str]:
         return map(self.text, range(len(self)))
@@ -129,10 +139,10 @@ class PackedVocabulary:
     def _look_up(self, text: str) -> int | None:
         wanted = text.encode("utf-8", "surrogatepass")
         bucket = crc32(wanted) & self._mask
-        data, ends = self._data, self._ends
+        data, bounds = self._data, self._bounds
         token_id: int
-        for token_id in self._order[self._starts[bucket] : self._starts[bucket + 1]]:
-            if data[ends[token_id] : ends[token_id + 1]] == wanted:
+        for token_id in self._order[self._buckets[bucket] : self._buckets[bucket + 1]]:
+            if data[bounds[token_id] : bounds[token_id + 1]] == wanted:
                 return token_id
         return None
 
@@ -142,7 +152,7 @@ class PackedMerges:
 
     def __init__(self, find: Callable[[str], int | None], pairs: Any, ranks: Any) -> None:
         """TokenizerError when `pairs` do not increase, or `ranks` are not as many."""
-        if len(pairs) != len(ranks) or not all(map(lt, pairs, islice(pairs, 1, None))):
+        if len(pairs) != len(ranks) or not _grows(pairs, lt):
             raise TokenizerError("tokenizer: the merges are not in order")
         self._find = find
         self._pairs = pairs
@@ -170,19 +180,17 @@ def read_packed(data: bytes) -> dict[str, Any]:
     `tokens` is a `PackedVocabulary`, `merges` a `PackedMerges`; `scores` and `token_type` are
     memory views. TokenizerError for a file that is not whole, or does not fit together.
     """
-    metadata, before_space, sizes, start = _read_header(data)
+    metadata, before_space, sizes = _read_header(data)
     tables: dict[str, Any] = {}
     view = memoryview(data)
-    texts = start
+    start = START
     for name, size in sizes.items():
         code = SECTIONS[name]
         if size % array(code).itemsize:
             raise TokenizerError(f"tokenizer: {size} bytes of {name} are no whole number of them")
-        if name == "texts":
-            texts = start
         tables[name] = view[start : start + size].cast(code)  # type: ignore[call-overload]
         start += size
-    vocabulary = PackedVocabulary(data, texts, tables, before_space)
+    vocabulary = PackedVocabulary(data, tables, before_space)
     for name in ("types", "scores"):
         if name in tables and len(tables[name]) != len(vocabulary):
             raise TokenizerError(f"tokenizer: {name} and tokens are not equally many")
@@ -196,16 +204,15 @@ def read_packed(data: bytes) -> dict[str, Any]:
     return metadata
 
 
-def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int], int]:
-    """Metadata, the characters before a space, the sections' sizes, and where the first begins."""
-    begin = len(MAGIC) + 4
-    if len(data) < begin or not data.startswith(MAGIC):
+def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int]]:
+    """Metadata, the characters before a space, and the sections' sizes, `texts` first."""
+    if len(data) < START or not data.startswith(MAGIC):
         raise TokenizerError("tokenizer: the file does not begin as a packed tokenizer does")
-    start = begin + int.from_bytes(data[begin - 4 : begin], "little")
-    if start > len(data):
+    end = len(data) - int.from_bytes(data[len(MAGIC) : START], "little")
+    if end < START:
         raise TokenizerError("tokenizer: the file ends within its header")
     try:
-        header = json.loads(data[begin:start])
+        header = json.loads(data[end:])
     except (ValueError, RecursionError) as error:
         raise TokenizerError(f"tokenizer: the header is not JSON: {error}") from None
     found = [
@@ -215,28 +222,34 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int], int]
     metadata, before_space, sizes = found
     if not (isinstance(metadata, dict) and isinstance(before_space, str)):
         raise TokenizerError("tokenizer: the header lacks the metadata")
-    needed = {"texts", "lengths", "types", "buckets", "order"}
+    needed = {"texts", "bounds", "types", "order", "buckets"}
     if (
         not isinstance(sizes, dict)
         or not needed <= sizes.keys() <= SECTIONS.keys()
+        or next(iter(sizes)) != "texts"
         or ("merges" in sizes) != ("ranks" in sizes)
         or any(type(size) is not int or size < 0 for size in sizes.values())
     ):
         raise TokenizerError("tokenizer: the header does not list the sections that there must be")
-    if start + sum(sizes.values()) != len(data):
+    if START + sum(sizes.values()) != end:
         raise TokenizerError("tokenizer: the sections are not as long as the file")
-    return metadata, before_space, sizes, start
+    return metadata, before_space, sizes
 
 
-def _check_utf8(data: bytes, texts: memoryview, ends: array[int]) -> None:
+def _grows(numbers: memoryview, compare: Callable[[int, int], bool]) -> bool:
+    return all(map(compare, numbers, islice(numbers, 1, None)))
+
+
+def _check_utf8(data: bytes, bounds: memoryview) -> None:
     """TokenizerError unless every text is UTF-8; in parts, so that it takes no memory."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
+    end = bounds[-1]
     try:
-        for start in range(0, len(texts), _DECODED_AT_ONCE):
-            decode(texts[start : start + _DECODED_AT_ONCE])
+        for start in range(START, end, _DECODED_AT_ONCE):
+            decode(data[start : min(start + _DECODED_AT_ONCE, end)])
         decode(b"", True)
     except UnicodeDecodeError as error:
         raise TokenizerError(f"tokenizer: the tokens are not UTF-8: {error.reason}") from None
-    firsts = bytes(map(data.__getitem__, islice(ends, len(ends) - 1)))
+    firsts = bytes(map(data.__getitem__, islice(bounds, len(bounds) - 1)))
     if re.search(rb"[\x80-\xbf]", firsts):
         raise TokenizerError("tokenizer: a token begins within a character")

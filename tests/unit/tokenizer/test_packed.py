@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlr.errors import TokenizerError
 from mlr.tokenizer import from_gguf, load_tokenizer
 from mlr.tokenizer.models.bpe import ListedMerges
-from mlr.tokenizer.packed import MAGIC, PackedMerges, PackedVocabulary, read_packed
+from mlr.tokenizer.packed import MAGIC, START, PackedMerges, PackedVocabulary, read_packed
 from mlr.tokenizer.vocabulary import ListedVocabulary
 from mlr_build.packed_tokenizer import pack_tokenizer
 from tests.unit.tokenizer import samples
@@ -125,19 +125,31 @@ def test_a_wrong_byte_is_an_error_or_another_tokenizer(kind: str) -> None:
         tokenizer.decode(range(tokenizer.vocabulary_size), skip_special=False)
 
 
-def changed(data: bytes, header: dict[str, Any], sections: dict[str, bytes]) -> bytes:
-    """A packed file with other fields of its header, or other sections of the same order."""
-    begin = len(MAGIC) + 4
-    start = begin + int.from_bytes(data[begin - 4 : begin], "little")
-    found = json.loads(data[begin:start])
-    parts: dict[str, bytes] = {}
-    for name, size in found["sections"].items():
+def taken_apart(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The header of a packed file, and its sections."""
+    header = json.loads(data[len(data) - int.from_bytes(data[len(MAGIC) : START], "little") :])
+    start, parts = START, {}
+    for name, size in header["sections"].items():
         parts[name] = data[start : start + size]
         start += size
-    parts |= sections
-    found["sections"] = {name: len(part) for name, part in parts.items()}
-    text = json.dumps({**found, **header}).encode()
-    return b"".join([MAGIC, len(text).to_bytes(4, "little"), text, *parts.values()])
+    return header, parts
+
+
+def put_together(header: dict[str, Any], parts: dict[str, bytes]) -> bytes:
+    sizes = {name: len(part) for name, part in parts.items()}
+    text = json.dumps({"sections": sizes, **header}).encode()
+    return b"".join([MAGIC, len(text).to_bytes(4, "little"), *parts.values(), text])
+
+
+def changed(data: bytes, header: dict[str, Any], sections: dict[str, bytes]) -> bytes:
+    """A packed file with other fields of its header, or other sections of the same order."""
+    found, parts = taken_apart(data)
+    del found["sections"]
+    return put_together(found | header, parts | sections)
+
+
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(4, "little") for number in numbers)
 
 
 def test_changing_nothing_changes_nothing() -> None:
@@ -157,17 +169,23 @@ def test_changing_nothing_changes_nothing() -> None:
         ({}, {"more": b"1"}, "does not list the sections"),
         ({}, {"merges": bytes(8)}, "does not list the sections"),
         ({}, {"order": bytes(3)}, "no whole number"),
-        ({}, {"lengths": b""}, "0 tokens"),
-        ({}, {"lengths": bytes(14)}, "not those of the texts"),
+        ({}, {"bounds": b""}, "-1 tokens"),
+        ({}, {"bounds": words(12)}, "0 tokens"),
+        ({}, {"bounds": words(12, 35, 13, 14, 20, 21, 22, 35)}, "not those of the texts"),
+        ({}, {"bounds": words(11, 12, 13, 14, 20, 21, 22, 35)}, "not those of the texts"),
+        ({}, {"bounds": words(12, 13, 14, 15, 20, 21, 22, 36)}, "not those of the texts"),
         ({}, {"texts": b"\xff" * 23}, "not UTF-8"),
         ({}, {"texts": "a▁é".encode() + b"\xc3" + bytes(16)}, "not UTF-8"),
         ({}, {"texts": "aé".encode() + bytes(20)}, "within a character"),
-        ({}, {"buckets": b""}, "0 buckets"),
-        ({}, {"buckets": bytes(3)}, "3 buckets"),
-        ({}, {"buckets": bytes(16)}, "16 buckets"),
-        ({}, {"buckets": b"\xff" * 8}, "do not fit the tokens"),
-        ({}, {"buckets": bytes(8)}, "do not fit the tokens"),
-        ({}, {"order": b"\xff" * 28}, "do not fit the tokens"),
+        ({}, {"buckets": b""}, "-1 buckets"),
+        ({}, {"buckets": words(0)}, "0 buckets"),
+        ({}, {"buckets": words(0, 1, 2, 7)}, "3 buckets"),
+        ({}, {"buckets": words(*range(17))}, "16 buckets"),
+        ({}, {"buckets": words(0, 8, 7)}, "less than 0 or more than 255"),
+        ({}, {"buckets": words(0, 256, 256)}, "less than 0 or more than 255"),
+        ({}, {"buckets": words(1, 2, 7)}, "not those of the tokens"),
+        ({}, {"buckets": words(0, 2, 6)}, "not those of the tokens"),
+        ({}, {"order": words(0, 1, 2, 3, 4, 5, 7)}, "no token of an id"),
         ({}, {"types": bytes(6)}, "types and tokens"),
         ({}, {"scores": bytes(4)}, "scores and tokens"),
         ({}, {"types": b"\x07" * 7}, "no type 7"),
@@ -185,20 +203,20 @@ def test_parts_that_do_not_fit(
         load_tokenizer("packed", changed(data, header, sections))
 
 
+def test_texts_come_first() -> None:
+    header, parts = taken_apart(pack_tokenizer(samples.spm()))
+    del header["sections"]
+    moved = {"types": parts["types"], **{n: part for n, part in parts.items() if n != "types"}}
+    with pytest.raises(TokenizerError, match="does not list the sections"):
+        load_tokenizer("packed", put_together(header, moved))
+
+
 def test_merges_of_a_list_need_a_list_of_tokens() -> None:
-    data = pack_tokenizer(samples.gguf_bpe())
-    fields = {**samples.gguf_bpe(), "tokenizer.ggml.merges": ["a b"]}
-    del fields["tokenizer.ggml.tokens"]
-    header = {"metadata": fields, "sections": None}
-    begin = len(MAGIC) + 4
-    sizes = json.loads(data[begin : begin + int.from_bytes(data[8:12], "little")])["sections"]
-    lists = sum(sizes[name] for name in ("merges", "ranks"))
-    header["sections"] = {n: s for n, s in sizes.items() if n not in ("merges", "ranks")}
-    text = json.dumps({**header, "before_space": ""}).encode()
-    start = begin + int.from_bytes(data[8:12], "little")
-    whole = MAGIC + len(text).to_bytes(4, "little") + text + data[start : len(data) - lists]
+    header, parts = taken_apart(pack_tokenizer(samples.gguf_bpe()))
+    del header["sections"], parts["merges"], parts["ranks"]
+    header["metadata"]["tokenizer.ggml.merges"] = ["a b"]
     with pytest.raises(TokenizerError, match="merges are missing"):
-        load_tokenizer("packed", whole)
+        load_tokenizer("packed", put_together(header, parts))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +224,7 @@ def test_merges_of_a_list_need_a_list_of_tokens() -> None:
     [
         (gguf([]), "empty"),
         (gguf(["a", "a"]), "both 'a'"),
-        (gguf(["a" * 65_536]), "longer than 65535 bytes"),
+        (gguf(["a" * 65_537]), "longer than 65536 characters"),
         (gguf(["a"], token_type=[256]), "token_type"),
         (gguf(["a"], token_type=[1, 1]), "one number for each"),
         (gguf(["a"], scores=["x"]), "scores"),

@@ -7,7 +7,7 @@ import ctypes
 import threading
 from contextlib import aclosing, suppress
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlr.engines.base import MemoryReport
@@ -62,7 +62,7 @@ def _compiled(build: str) -> tuple[Any, Any]:
         config.memory_reservation = 0
     with suppress(wasmtime.WasmtimeError):  # where nothing can be stored: compile each time
         config.cache = True  # wasmtime's own, in the user's cache folder
-    path = files(__package__) / f"kernel-{build}.wasm"
+    path = Path(__file__).with_name(f"kernel-{build}.wasm")
     if not path.is_file():
         raise LoadError(
             f"{path} is missing: the kernel is compiled when mlr is installed; "
