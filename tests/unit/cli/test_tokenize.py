@@ -52,7 +52,7 @@ def test_a_damaged_tokenizer(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
-    with (bundle / "tokenizer.json").open("ab") as file:
+    with (bundle / "tokenizer.bin").open("ab") as file:
         file.write(b" ")
     assert main(["tokenize", str(bundle), "hello"]) == 3
-    assert "tokenizer.json" in capsys.readouterr().err
+    assert "tokenizer.bin" in capsys.readouterr().err

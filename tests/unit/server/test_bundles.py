@@ -136,7 +136,7 @@ def test_what_the_client_has_is_not_sent_again(get: Get, bundle: Bundle) -> None
     for path in (
         shard_of(bundle)[0],
         "/bundles/tiny/manifest.json",
-        "/bundles/tiny/tokenizer.json",
+        "/bundles/tiny/tokenizer.bin",
     ):
         etag = get(path).headers["etag"]
         for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
@@ -190,16 +190,16 @@ def test_no_other_bundle(get: Get, name: str) -> None:
 
 def test_a_link_out_of_the_folder_is_not_followed(get: Get, bundle: Bundle) -> None:
     folder = Path(bundle.location)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").symlink_to(folder.parent / "outside.txt")
-    assert get("/bundles/tiny/tokenizer.json").status_code == 404
+    (folder / "tokenizer.bin").unlink()
+    (folder / "tokenizer.bin").symlink_to(folder.parent / "outside.txt")
+    assert get("/bundles/tiny/tokenizer.bin").status_code == 404
 
 
 def test_a_folder_in_place_of_a_file_is_not_served(get: Get, bundle: Bundle) -> None:
     folder = Path(bundle.location)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").mkdir()
-    assert get("/bundles/tiny/tokenizer.json").status_code == 404
+    (folder / "tokenizer.bin").unlink()
+    (folder / "tokenizer.bin").mkdir()
+    assert get("/bundles/tiny/tokenizer.bin").status_code == 404
 
 
 def test_a_shard_that_has_gone(get: Get, bundle: Bundle) -> None:
@@ -227,6 +227,6 @@ def test_a_bundle_from_a_url_is_served_from_the_cache(bundle: Bundle, tmp_path: 
     assert get("/bundles.json").json()[0]["url"] == "/bundles/tiny/"
     assert get("/bundles/tiny/manifest.json").status_code == 200
     assert get(path, range="bytes=5-9").content == data[5:10]
-    elsewhere = get("/bundles/tiny/tokenizer.json")  # not in the cache: it is where it came from
+    elsewhere = get("/bundles/tiny/tokenizer.bin")  # not in the cache: it is where it came from
     assert elsewhere.status_code == 307
-    assert elsewhere.headers["location"] == "https://example.org/tiny/tokenizer.json"
+    assert elsewhere.headers["location"] == "https://example.org/tiny/tokenizer.bin"
