@@ -3,15 +3,15 @@
  * What an architecture has or has not is data: the configuration, and which tensors are there. A
  * norm that is absent changes nothing, and open.c has taken fused matrices apart.
  *
- * A pass is a row of phases. Within a phase the threads take tasks from a counter: tokens for the
- * light steps, tiles of rows for the matrix products, heads for attention. A barrier ends it.
+ * A pass is a row of phases. Within a phase the threads divide tasks: tokens for the light steps,
+ * tiles of rows for the matrix products, heads for attention. A barrier ends it.
  */
 #include "kernel.h"
 
 static inline uint32_t tiles_of(const Tensor *t) { return (t->rows + TILE - 1) / TILE; }
 
-/* Several tiles a task: few enough tasks to keep the counter cool, enough to even out threads. An
- * even number, since gemm.c takes them in pairs. */
+/* Several tiles a task: few enough tasks that taking one costs nothing, enough to even out threads.
+ * An even number, since gemm.c takes them in pairs. */
 static uint32_t tiles_per_task(uint32_t tiles) {
   uint32_t share = tiles / (state.n_threads * 8) & ~1u;
   return share < 2 ? 2 : share > 64 ? 64 : share;
