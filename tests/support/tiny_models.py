@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlr.formats.expected_tensors import ExpectedTensor, expected_tensors
 from mlr.formats.model_config import ModelConfig
 from tests.support.tiny_tokenizers import add_bpe_tokenizer, add_spm_tokenizer
-from tests.support.weights import BLOCK, random_matrix
+from tests.support.weights import BLOCK, make_scales_positive, random_matrix
 
 __all__ = ["QUANTIZATIONS", "SHAPES", "TinyShape", "tiny_gguf"]
 
@@ -92,13 +92,16 @@ def tiny_gguf(
     seed: int = 0,
     tied: bool = True,
     tokenizer: str = "spm",
+    positive_head: bool = False,
     **overrides: Any,
 ) -> Path:
     """Write a tiny model to `path` and return it. The same arguments give the same bytes.
 
     `quantization` is the type of every matrix (one of `QUANTIZATIONS`), or `"MIXED"` for a type
     per kind of matrix, as in Q4_K_M. `tied` leaves `output.weight` out. `tokenizer` is `"spm"`
-    or `"bpe"`. `overrides` are fields of `TinyShape`; the feed-forward width defaults to the most
+    or `"bpe"`. `positive_head` makes the scales of the output head positive, as quantizers give
+    them: the kernel then looks for the largest logit by bounds. `overrides` are fields of
+    `TinyShape`; the feed-forward width defaults to the most
     awkward one that the type allows.
     """
     if architecture not in SHAPES:
@@ -123,6 +126,8 @@ def tiny_gguf(
             rows, columns = expected.shape
             kind = MIXED[name.split(".")[-2]] if quantization == "MIXED" else quantization
             data = random_matrix(rng, kind, rows, columns, columns**-0.5)
+            if positive_head and name == ("token_embd.weight" if tied else "output.weight"):
+                make_scales_positive(data, kind)
             writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SCALES", "random_matrix"]
+__all__ = ["BLOCK", "SCALES", "make_scales_positive", "random_matrix"]
 
 Draw = Callable[[np.random.Generator, int, float], NDArray[np.uint8]]
 
@@ -61,6 +61,13 @@ def random_matrix(
     blocks = _DRAW[type_name](rng, n, deviation)
     assert blocks.shape == (n, size)
     return blocks.reshape(rows, columns // block * size)
+
+
+def make_scales_positive(matrix: NDArray[np.uint8], type_name: str) -> None:
+    """Clear the signs of the float16 scales in a matrix's bytes, uint8[rows, bytes per row]."""
+    blocks = matrix.reshape(-1, BLOCK[type_name][1])
+    for offset in SCALES[type_name]:
+        blocks[:, offset + 1] &= 0x7F
 
 
 def _floats(values: NDArray[np.float32], type_name: str) -> NDArray[np.uint8]:

@@ -26,16 +26,24 @@ Head = NDArray[np.uint8]  # (VOCABULARY, blocks, BLOCK_BYTES), in the file
 
 
 def model(folder: Path, *, tied: bool = True, change: Callable[[Head], None] | None = None) -> Path:
-    """A model whose head's scales are positive, as quantizers give them, before `change`."""
     path = folder / "model.gguf"
-    tiny_gguf(path, quantization="Q8_0", tied=tied, n_vocab=VOCABULARY, n_layers=1)
+    tiny_gguf(
+        path,
+        quantization="Q8_0",
+        tied=tied,
+        positive_head=True,
+        n_vocab=VOCABULARY,
+        n_layers=1,
+    )
+    if change is None:
+        return path
     name = "token_embd.weight" if tied else "output.weight"
     tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == name)
-    shape = (VOCABULARY, tensor.data.shape[-1] // BLOCK_BYTES, BLOCK_BYTES)
-    head = np.memmap(path, np.uint8, "r+", int(tensor.data_offset), shape)
-    head[..., 1] &= 0x7F
-    if change:
-        change(head)
+    blocks = tensor.data.shape[-1] // BLOCK_BYTES
+    head = np.memmap(
+        path, np.uint8, "r+", int(tensor.data_offset), (VOCABULARY, blocks, BLOCK_BYTES)
+    )
+    change(head)
     head.flush()
     return path
 
