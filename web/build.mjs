@@ -12,7 +12,7 @@ const OUTPUT = join(PYTHON, "server", "page");
 const STAGING = `${OUTPUT}.new`;
 
 // What never runs in a browser.
-const NOT_IN_BROWSERS = ["cli", "server", "page", "engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py", "__main__.py"];
+const NOT_IN_BROWSERS = ["cli", "server", "page", "engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py", "terminal.py", "__main__.py"];
 const PYODIDE_FILES = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"];
 
 /** The package `mlr` as a mapping of path to source text. */

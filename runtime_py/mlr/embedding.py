@@ -177,7 +177,8 @@ class Embedder:
         if self._config.pooling == "none":
             raise RequestError(
                 "this model gives no embeddings: its files name no pooling; load it with "
-                "pooling='last' to take the last token's hidden state anyway"
+                "pooling='last' (mlr embed: --pooling last) to take the last token's hidden state "
+                "anyway"
             )
         if self._config.pooling == "rank":
             raise RequestError("this model gives no embeddings: it ranks pairs of texts (rerank)")

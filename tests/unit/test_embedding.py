@@ -130,3 +130,12 @@ def test_the_command(
     assert np.allclose(lines, made.vectors, atol=1e-5)
     assert "text 2 was longer" in output.err
     assert main(["embed", str(bert_bundle), LONG, "--no-truncate"]) == 2
+
+
+def test_the_command_with_a_decoder(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed", str(tiny_bundle), "the end", "--json"]) == 2
+    assert "--pooling last" in capsys.readouterr().err
+    assert main(["embed", str(tiny_bundle), "the end", "--json", "--pooling", "last"]) == 0
+    vectors = json.loads(capsys.readouterr().out)["embeddings"]
+    with mlr.load_sync(tiny_bundle, pooling="last") as model:
+        assert vectors == model.embed("the end").vectors

@@ -1,18 +1,17 @@
-"""The `mlr-build` command: parses arguments and turns errors into one line and a status."""
+"""The `mlr-build` command: parses arguments and runs what they ask for."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import importlib
 from collections.abc import Sequence
 
-from mlr.errors import MlrError
+from mlr.terminal import run_command
 from mlr_build import __version__
-from mlr_build.commands import inspect, package, site, worker
 
 __all__ = ["main"]
 
-_COMMANDS = {"package": package, "inspect": inspect, "site": site, "worker": worker}
+_COMMANDS = ("package", "inspect", "site", "worker")
 
 _EXIT_STATUSES = """\
 exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
@@ -30,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mlr-build {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in _COMMANDS.items():
+    for name in _COMMANDS:
+        module = importlib.import_module(f"mlr_build.commands.{name}")
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -45,12 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
-    args = build_parser().parse_args(arguments)
-    try:
-        return int(args.execute(args))
-    except MlrError as error:
-        print(f"mlr-build: error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("mlr-build: interrupted; nothing was left behind", file=sys.stderr)
-        return 130
+
+    def execute() -> int:
+        args = build_parser().parse_args(arguments)
+        status: int = args.execute(args)
+        return status
+
+    return run_command("mlr-build", execute, "interrupted; nothing was left behind")

@@ -18,7 +18,7 @@ __all__ = [
     "whole",
 ]
 
-MAX_THREADS = 256
+MAX_THREADS = 64  # of the kernel
 MAX_CONTEXT = 2**24  # tokens; far over any model, the model's own limit is checked on loading
 MAX_STANDARD_INPUT = 64 * 2**20  # bytes; far over any context window
 

@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse a text that is too long instead of cutting it",
     )
+    parser.add_argument(
+        "--pooling",
+        choices=("last", "mean", "cls"),
+        help="make a text's vector in this way (default: as the model's own files say)",
+    )
     add_loading_options(parser)
     add_json_option(parser)
 
@@ -54,7 +59,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 async def _embed(args: argparse.Namespace, texts: list[str]) -> Embeddings:
-    model = await load_model(args)
+    model = await load_model(args, pooling=args.pooling)
     try:
         return await model.embed(texts, prompt_name=args.prompt_name, truncate=not args.no_truncate)
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlr.cli.output import load_progress
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["load_model"]
 
 
-async def load_model(args: argparse.Namespace) -> Model:
-    """Load `args.bundle` as the options of `add_loading_options` say; raises what that raises."""
+async def load_model(args: argparse.Namespace, **more: Any) -> Model:
+    """Load `args.bundle` as the options of `add_loading_options` say, and `more`.
+
+    Raises what `load` raises.
+    """
     from mlr.model import load
 
     with load_progress(args.bundle) as on_progress:
@@ -25,4 +28,5 @@ async def load_model(args: argparse.Namespace) -> Model:
             context_length=args.context_length,
             kv_type=args.kv_type,
             on_progress=on_progress,
+            **more,
         )

@@ -1,21 +1,13 @@
-"""The `mlr` command: finds the subcommand, runs it, and turns errors into exit statuses.
-
-Exit statuses: 0 success, 2 wrong usage, an error's own `exit_status`, 130 after Ctrl-C and
-141 when whoever read the output went away.
-"""
+"""The `mlr` command: finds the subcommand and runs it."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import io
-import os
-import signal
 import sys
 from collections.abc import Sequence
 
-from mlr.errors import MlrError
+from mlr.terminal import run_command
 
 __all__ = ["main"]
 
@@ -28,9 +20,6 @@ COMMANDS = {
     "bench": "measure how fast a model loads and runs",
     "cache": "show or empty the cache of downloaded bundles",
 }
-
-INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
-BROKEN_PIPE = 141  # the same for SIGPIPE
 
 
 class _ShowVersion(argparse.Action):
@@ -55,7 +44,9 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         if name == chosen:
             module = importlib.import_module(f"mlr.cli.{name}")
             module.configure(command)
@@ -69,44 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit status; only argparse leaves through `SystemExit` (usage, help).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        # Text of any script is printed, whatever the locale; a replaced character beats a crash.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
     # No option before the command takes a value, so the first plain word is the command.
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    try:
+
+    def execute() -> int:
         parsed = build_parser(chosen).parse_args(arguments)
         status: int = parsed.execute(parsed)
-        sys.stdout.flush()
-    except MlrError as error:
-        return _fail(str(error), error.exit_status)
-    except BrokenPipeError:
-        _discard_output()
-        return BROKEN_PIPE
-    except OSError as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        # A second Ctrl-C while the interpreter winds down ends the process without a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            if sys.stderr.isatty():
-                print(file=sys.stderr)  # the shell's prompt goes on a line of its own
-        return INTERRUPTED
-    return status
+        return status
 
-
-def _fail(message: str, status: int) -> int:
-    """Report an error as one line on standard error."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()  # what was already written comes first
-    print(f"mlr: error: {' '.join(message.split())}", file=sys.stderr)
-    return status
-
-
-def _discard_output() -> None:
-    """Point standard output at nothing, so that the flush at exit does not complain again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    return run_command("mlr", execute)

@@ -70,8 +70,9 @@ def _response_format(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"type": "grammar", "grammar": _read_file(args.grammar)}
     if args.json_schema is None:
         return None
+    text = _read_file(args.json_schema)
     try:
-        schema = json.loads(_read_file(args.json_schema))
+        schema = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{args.json_schema} is not JSON: {error}") from None
     return {"type": "json_schema", "json_schema": {"schema": schema}}

@@ -112,7 +112,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
         ("--min-p", ["-0.1", "1.1", "nan"]),
         ("--repeat-penalty", ["0", "-1", "101", "nan"]),
         ("--seed", ["-1", "18446744073709551616", "abc"]),
-        ("--threads", ["0", "-1", "257", "two"]),
+        ("--threads", ["0", "-1", "65", "two"]),
         ("--context-length", ["0", "-5", "99999999999"]),
         ("--engine", ["warp"]),
     ],

@@ -40,12 +40,14 @@ BELOW["model"] |= {"embedding"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
-BELOW["cli"] = BELOW["server"] | {"server"}
+BELOW["terminal"] = frozenset({"errors"})
+BELOW["cli"] = BELOW["server"] | {"server", "terminal"}
 BELOW["__main__"] = frozenset({"cli"})
 # The package itself names its public face lazily; what imports it gets no part with it.
 BELOW["__init__"] = frozenset()
 BELOW["mlr_build"] = frozenset(
     {"errors", "formats", "bundle", "tokenizer", "engines", "hosts.base", "hosts", "page"}
+    | {"terminal"}
 )
 
 # Packages that a part needs to be of any use: whoever imports the part has chosen it.

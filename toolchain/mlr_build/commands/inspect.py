@@ -74,9 +74,9 @@ def _print_tables(report: dict[str, Any]) -> None:
             made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
         return made
 
-    console.print(Text(_summary(report), style="bold"))
+    console.print(Text(_summary(report), style="bold"), soft_wrap=True)
     for line in _facts(report):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)  # a line stays one for whoever reads it by `grep`
     needs = table("What it needs", "", "bytes", "")
     for title, count in _needs(report["requirements"]):
         needs.add_row(title, f"{count:,}", human_bytes(count))
