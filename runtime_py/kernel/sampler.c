@@ -148,10 +148,18 @@ bool takes_largest(uint32_t sequence) {
   return sampler->temperature <= 0.0f && !penalizes(sampler) && !masked[sequence];
 }
 
-/* Candidates are all tokens, by id. */
-static void penalize(const Sampler *sampler, const Sequence *sequence, Candidate *candidates) {
-  const int32_t *history = sequence->history;
-  uint32_t end = sequence->position, start = end - min_u32(sampler->repeat_last_n, end);
+/* How many tokens of its sequence a row of logits has seen: those after them in the pass are guesses,
+ * and may be wrong. */
+static uint32_t seen_by(uint32_t sequence, uint32_t row) {
+  const BatchToken *token = &state.pass[state.outputs[row]];
+  uint32_t position = state.sequences[sequence].position;
+  return token->sequence == sequence ? min_u32(token->position + 1, position) : position;
+}
+
+/* Candidates are all tokens, by id; `end` tokens of the history count. */
+static void penalize(const Sampler *sampler, const int32_t *history, uint32_t end,
+                     Candidate *candidates) {
+  uint32_t start = end - min_u32(sampler->repeat_last_n, end);
   for (uint32_t i = start; i < end; i++) {
     bool seen = false;
     for (uint32_t j = start; j < i && !seen; j++) seen = history[j] == history[i];
@@ -233,7 +241,7 @@ EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
 
   Candidate *candidates = state.candidates;
   for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){logits[i], i};
-  if (penalty) penalize(sampler, &state.sequences[sequence], candidates);
+  if (penalty) penalize(sampler, state.sequences[sequence].history, seen_by(sequence, row), candidates);
   if (mask) n = keep_allowed(candidates, mask, n);
   uint32_t first = 0;
   for (uint32_t i = 1; i < n; i++)

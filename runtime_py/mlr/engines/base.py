@@ -186,7 +186,8 @@ class Engine(Protocol):
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token of a sequence from a row of the last logits.
 
-        Does not append it. Raises `GenerationError` when the mask allows no token.
+        Penalties look at the tokens that the row has seen: those after it in a pass are guesses.
+        Does not append the token. Raises `GenerationError` when the mask allows no token.
         """
         ...
 

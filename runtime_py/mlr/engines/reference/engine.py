@@ -41,6 +41,7 @@ class ReferenceEngine:
         self._states = states
         self._weight_bytes = weights
         self._logits: NDArray[Any] | None = None  # of the last pass, (rows, n_vocab)
+        self._seen: list[tuple[int, int]] = []  # of a row: sequence, tokens of it
 
     @classmethod
     def from_tensors(
@@ -137,7 +138,8 @@ class ReferenceEngine:
 
     def evaluate_batch(self, steps: Sequence[Step]) -> None:
         """Append the tokens of all `steps`."""
-        rows = []
+        rows: list[NDArray[Any]] = []
+        self._seen = []
         for step in steps:
             self._check(step.tokens, self.context_length - self.position(step.sequence))
         for step in steps:
@@ -146,6 +148,8 @@ class ReferenceEngine:
             hidden = self._append(step.tokens, self._state(step.sequence))
             if step.wanted != "none":
                 rows.append(self._model.logits(hidden if step.wanted == "all" else hidden[-1:]))
+                end = self.position(step.sequence) + 1
+                self._seen += [(step.sequence, end - n) for n in range(len(rows[-1]), 0, -1)]
         self._logits = np.concatenate(rows) if rows else None
 
     def evaluate_all(self, tokens: Sequence[int]) -> NDArray[Any]:
@@ -153,7 +157,7 @@ class ReferenceEngine:
         if not len(tokens):
             return np.empty((0, self._config.n_vocab), self._model.dtype)
         logits = self._model.logits(self._append(tokens, self._state(0)))
-        self._logits = logits[-1:]
+        self._logits, self._seen = logits[-1:], [(0, self.position())]
         return logits
 
     def _append(self, tokens: Sequence[int], state: SequenceState) -> NDArray[Any]:
@@ -213,8 +217,10 @@ class ReferenceEngine:
 
     def sample(self, sequence: int = 0, row: int = 0) -> int:
         """Choose the next token from a row of the last logits. Does not append it."""
-        state = self._state(sequence)
-        return state.sampler.choose(self._last_logits(row), state.tokens, state.mask)
+        state, logits = self._state(sequence), self._last_logits(row)
+        source, seen = self._seen[row]
+        tokens = state.tokens[:seen] if source == sequence else state.tokens
+        return state.sampler.choose(logits, tokens, state.mask)
 
     def fork(self, source: int, target: int, position: int) -> None:
         """Make sequence `target` the first `position` tokens of `source`."""
