@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, get_args
 
+from mlr.choosing import Chooser
 from mlr.engines.base import Engine, Sampling
 from mlr.errors import ContextLengthError, RequestError
 from mlr.grammar.constraint import Constraint
-from mlr.scheduler import Chosen, Generation, OnFull, Scheduler
-from mlr.speculation import Speculation, look_up
+from mlr.scheduler import Generation, OnFull, Scheduler
+from mlr.speculation.draft import Drafting, DraftModel
+from mlr.speculation.guesser import Guesser, Speculation
+from mlr.speculation.lookup import LookUp
 from mlr.tokenizer import Tokenizer
 
 __all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream"]
@@ -39,13 +42,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds and tokens a second; None where there was too little to measure."""
+    """Milliseconds and tokens a second, None where there was too little to measure; and what was
+    done for them."""
 
     load_ms: float
     first_token_ms: float | None
     prompt_tokens_per_s: float | None
     decode_tokens_per_s: float | None
     cached_tokens: int = 0  # of the prompt: found in the KV cache and not evaluated anew
+    guessed_tokens: int = 0  # evaluated before it was certain that they come
+    confirmed_tokens: int = 0  # of these: those that came
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class GenerationOptions:
         logprobs: int | None = None,
         response_format: Any = None,
         on_full: OnFull = "stop",
-        speculate: Speculation | None = None,
+        speculate: Speculation | None = "draft",
     ) -> GenerationOptions:
         """Check the options; `seed` None draws one. `response_format` is for a `Constrainer`."""
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
@@ -116,7 +122,7 @@ class GenerationOptions:
         if on_full not in get_args(OnFull):
             raise RequestError(f"on_full must be stop or shift, got {on_full!r}")
         if speculate is not None and speculate not in get_args(Speculation):
-            raise RequestError(f"speculate must be lookup or None, got {speculate!r}")
+            raise RequestError(f"speculate must be draft, lookup or None, got {speculate!r}")
         sampling = Sampling(
             temperature=temperature,
             top_k=top_k,
@@ -184,6 +190,7 @@ class TokenStream:
         prompt_ids: list[int],
         options: GenerationOptions,
         constraint: Constraint | None,
+        draft: DraftModel | None,
         load_ms: float,
         notify: Callable[[Token | Completion], None],
     ) -> None:
@@ -196,7 +203,7 @@ class TokenStream:
             )
         self._tokenizer, self._scheduler = tokenizer, scheduler
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
-        self._constraint, self._notify = constraint, notify
+        self._constraint, self._draft, self._notify = constraint, draft, notify
         self.completion: Completion | None = None
         self._tokens = self._generate()
 
@@ -222,7 +229,7 @@ class TokenStream:
         await self.aclose()
 
     async def _generate(self) -> AsyncGenerator[Token, None]:
-        choose = _Chooser(self._constraint, self._tokenizer.end_ids, self._options.logprobs)
+        choose = Chooser(self._constraint, self._tokenizer.end_ids, self._options.logprobs)
         generation = self._generation(choose)
         decoder, matcher = self._tokenizer.stream(), StopMatcher(self._options.stop)
         ids: list[int] = []
@@ -270,54 +277,23 @@ class TokenStream:
         )
         self._notify(self.completion)
 
-    def _generation(self, choose: _Chooser) -> Generation:
-        options, sampling = self._options, self._options.sampling
-        # penalties look at the tokens of the sequence, which guesses are among for a while
-        penalized = sampling.repeat_penalty != 1.0 or (
-            sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
-        )
+    def _generation(self, choose: Chooser) -> Generation:
+        options = self._options
         return Generation(
             prompt=self._prompt_ids,
             max_tokens=options.max_tokens,
-            sampling=sampling,
+            sampling=options.sampling,
             choose=choose,
             on_full=options.on_full,
-            draft=look_up if options.speculate and not penalized else None,
+            guesser=self._guesser(choose),
         )
 
-
-class _Chooser:
-    """Chooses tokens as a constraint allows, and takes log probabilities down.
-
-    It knows nothing of its stream, so that a stream that is dropped can be collected.
-    """
-
-    def __init__(
-        self, constraint: Constraint | None, end_ids: Collection[int], logprobs: int | None
-    ) -> None:
-        self._constraint, self._end_ids, self._logprobs = constraint, end_ids, logprobs
-
-    @property
-    def complete(self) -> bool:
-        """Whether the constraint allows nothing more."""
-        return self._constraint is not None and self._constraint.finished
-
-    def __call__(self, engine: Engine, sequence: int, row: int) -> Chosen:
-        """A token for a row of logits, which the constraint then goes on with."""
-        if self._constraint is not None:
-            engine.set_mask(self._constraint.mask(), sequence)
-        token = engine.sample(sequence, row)
-        if token in self._end_ids:
-            return Chosen(token, ends=True)
-        if self._constraint is not None:
-            self._constraint.advance(token)
-        if self._logprobs is None:
-            return Chosen(token, self.complete)
-        top = tuple(engine.top(self._logprobs, row)) if self._logprobs else ()
-        logprob = dict(top).get(token)
-        if logprob is None:
-            logprob = engine.logprob(token, row)
-        return Chosen(token, self.complete, logprob, top)
+    def _guesser(self, choose: Chooser) -> Guesser | None:
+        if self._options.speculate == "lookup":
+            return LookUp()
+        if self._options.speculate == "draft" and self._draft is not None:
+            return Drafting(self._draft, self._options.sampling, choose)
+        return None
 
 
 def _timings(generation: Generation, times: list[float], load_ms: float) -> Timings:
@@ -333,4 +309,6 @@ def _timings(generation: Generation, times: list[float], load_ms: float) -> Timi
         prompt_tokens_per_s=evaluated / prompt_seconds if prompt_seconds > 0 else None,
         decode_tokens_per_s=(len(times) - 1) / decode_seconds if decode_seconds > 0 else None,
         cached_tokens=generation.cached_tokens,
+        guessed_tokens=generation.guessed,
+        confirmed_tokens=generation.confirmed,
     )

@@ -20,11 +20,13 @@ from mlr.errors import RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
 from mlr.grammar.constraint import Constrainer
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
+from mlr.opening import EngineOptions, Source, open_engines
 from mlr.scheduler import Scheduler
+from mlr.speculation.draft import DraftModel, check_vocabulary
 from mlr.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from mlr.bundle.manifest import EmbeddingSettings, License, Manifest, Variant
+    from mlr.bundle.manifest import EmbeddingSettings, License, Variant
     from mlr.bundle.reader import Bundle
     from mlr.engines.kernel.instance import CacheType
     from mlr.formats.model_config import ModelConfig
@@ -45,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is and how it runs here."""
+    """What a loaded model is and how it runs here; `draft` is the model that guesses for it."""
 
     name: str
     architecture: str
@@ -60,6 +62,7 @@ class ModelInfo:
     license: License
     load_ms: float
     has_chat_template: bool
+    draft: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Model:
         config: ModelConfig,
         embedding: EmbeddingSettings | None,
         on_event: Callable[[Event], None] | None = None,
+        draft: Engine | None = None,
     ) -> None:
         self.info = info
         self._on_event = on_event
@@ -103,6 +107,7 @@ class Model:
         self.engine = engine
         self._host = host
         self._scheduler = Scheduler(engine, host)
+        self._draft = None if draft is None else DraftModel(draft, engine.vocabulary_size)
         self._constrainer = Constrainer(tokenizer, engine.vocabulary_size)
         self._embedder = Embedder(engine, tokenizer, host, self._scheduler, config, embedding)
 
@@ -122,11 +127,11 @@ class Model:
         min_p 0, repeat_penalty 1, repeat_last_n 64, frequency_penalty 0, presence_penalty 0, seed
         None (drawn), logprobs None (else how many of the likeliest tokens are wanted beside each
         token, 0 to 20), response_format None (else what `Constrainer.start` takes), on_full
-        "stop" ("shift" drops the older half of a full context and goes on), speculate None
-        ("lookup" guesses from repetitions, which changes nothing but the speed). See
-        `TokenStream`. Raises `RequestError` for an option out of range or unknown, its form
-        `GrammarError` for a schema or grammar that is not supported, and `ContextLengthError` for
-        a prompt longer than the context.
+        "stop" ("shift" drops the older half of a full context and goes on), speculate "draft"
+        (guesses with the draft model, if there is one; "lookup" guesses from repetitions, None
+        does not guess; it changes nothing but the speed). See `TokenStream`. Raises `RequestError`
+        for an option out of range or unknown, its form `GrammarError` for a schema or grammar that
+        is not supported, and `ContextLengthError` for a prompt longer than the context.
         """
         try:
             checked = GenerationOptions.create(**options)
@@ -143,6 +148,7 @@ class Model:
             ids,
             checked,
             constraint,
+            self._draft,
             self.info.load_ms,
             self._notify,
         )
@@ -177,6 +183,8 @@ class Model:
     async def close(self) -> None:
         """End every generation and free the engine. Safe to call twice."""
         await self._scheduler.close()
+        if self._draft is not None:
+            await self._host.run(self._draft.engine.close)
         if not self._closed:
             self._closed = True
             self._notify(Unloaded(self.info))
@@ -203,6 +211,7 @@ async def load(
     kv_type: CacheType = "f16",
     pooling: str | None = None,
     memory_limit: int | None = None,
+    draft: str | os.PathLike[str] | None = None,
     on_progress: ProgressCallback | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Model:
@@ -213,6 +222,9 @@ async def load(
     that length; `kv_type` "q8" holds it in 8 bits, in about half the memory. `pooling` makes
     embeddings in another way than the model's files say: "last" of a decoder, "mean" or "cls" of
     an encoder. `memory_limit` (bytes) refuses a model that is predicted to need more.
+    `draft` is the bundle of a smaller model with the same vocabulary, which guesses tokens that
+    this one then confirms several at a time: the same text, for every seed, and sooner where the
+    guesses are good and much cheaper. The memory limit holds for both together.
     `on_progress` is called with `LoadProgress`; `on_event` with that and with what follows in the
     model's life: `Loaded`, each `Token`, each `Completion`, `Unloaded`. Raises `LoadError` in one
     of its forms
@@ -229,47 +241,58 @@ async def load(
     if pooling is not None:
         variant = _with_pooling(variant, pooling)
     tokenizer_task = asyncio.ensure_future(_read_tokenizer(bundle, host))
+    options = EngineOptions(engine_name, threads, context_length, sequences, kv_type, memory_limit)
+    source = Source(bundle, variant)
+    engines: list[Engine] = []
     try:
         chat_template = None
         if manifest.chat_template is not None:
             chat_template = (await bundle.read_file(manifest.chat_template)).decode("utf-8")
-        opened = await _open_engine(
-            engine_name,
-            bundle,
-            variant,
-            host,
-            threads=threads,
-            context_length=context_length,
-            sequences=sequences,
-            kv_type=kv_type,
-            memory_limit=memory_limit,
-            on_progress=_both(on_progress, on_event),
-        )
+        sources = [source]
+        if draft is not None:
+            sources.append(await _open_draft(draft, engine_name, source, tokenizer_task, host))
+        engines = await open_engines(sources, host, options, _both(on_progress, on_event))
+        tokenizer = await tokenizer_task
     except BaseException:
+        for opened in engines:
+            opened.close()
         tokenizer_task.cancel()
         with suppress(BaseException):
             await tokenizer_task
         raise
-    try:
-        tokenizer = await tokenizer_task
-    except BaseException:
-        opened.close()
-        raise
     load_ms = (time.perf_counter() - start) * 1e3
-    info = _info(manifest, variant, opened, load_ms)
+    infos = [_info(*pair, load_ms) for pair in zip(sources, engines, strict=True)]
+    info = dataclasses.replace(infos[0], draft=infos[1]) if draft is not None else infos[0]
     model = Model(
         info,
-        opened,
+        engines[0],
         tokenizer,
         host,
         chat_template,
         variant.config,
         manifest.embedding,
         on_event,
+        engines[1] if draft is not None else None,
     )
     if on_event is not None:
         on_event(Loaded(info))
     return model
+
+
+async def _open_draft(
+    location: str | os.PathLike[str],
+    engine: str,
+    target: Source,
+    tokenizer: asyncio.Task[Tokenizer],
+    host: Host,
+) -> Source:
+    """The bundle of a draft model. Raises `RequestError` where its vocabulary is another."""
+    from mlr.bundle.reader import open_bundle
+
+    bundle = await open_bundle(location, host)
+    if bundle.manifest.tokenizer.sha256 != target.bundle.manifest.tokenizer.sha256:
+        check_vocabulary(await tokenizer, await _read_tokenizer(bundle, host))
+    return Source(bundle, select(bundle.manifest, engine)[1])
 
 
 def _with_pooling(variant: Variant, pooling: str) -> Variant:
@@ -302,44 +325,13 @@ async def _read_tokenizer(bundle: Bundle, host: Host) -> Tokenizer:
     return tokenizer
 
 
-async def _open_engine(
-    name: str,
-    bundle: Bundle,
-    variant: Variant,
-    host: Host,
-    *,
-    threads: int | None,
-    context_length: int | None,
-    sequences: int,
-    kv_type: CacheType,
-    memory_limit: int | None,
-    on_progress: ProgressCallback | None,
-) -> Engine:
-    if name == "reference":
-        from mlr.engines.reference import open_engine as open_reference
-
-        return await open_reference(bundle, variant, host, context_length=context_length)
-    from mlr.engines.kernel.opening import open_engine as open_kernel
-
-    return await open_kernel(
-        bundle,
-        variant,
-        host,
-        threads=threads,
-        context_length=context_length,
-        sequences=sequences,
-        kv_type=kv_type,
-        memory_limit=memory_limit,
-        on_progress=on_progress,
-    )
-
-
-def _info(manifest: Manifest, variant: Variant, engine: Engine, load_ms: float) -> ModelInfo:
+def _info(source: Source, engine: Engine, load_ms: float) -> ModelInfo:
+    manifest = source.bundle.manifest
     return ModelInfo(
         name=manifest.name,
         architecture=manifest.architecture,
         parameters=manifest.parameters,
-        quantization=variant.quantization,
+        quantization=source.variant.quantization,
         engine=engine.name,
         engine_detail=engine.detail,
         threads=engine.threads,

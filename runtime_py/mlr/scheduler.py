@@ -11,48 +11,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from mlr.choosing import Chooser, Chosen
 from mlr.engines.base import Engine, Sampling, Step
 from mlr.errors import EngineError, MlrError, RequestError
 from mlr.hosts.base import Host
+from mlr.speculation.guesser import Guesser, Moment
+from mlr.speculation.pace import PassCosts, Price
 
-__all__ = ["Chooser", "Chosen", "Generation", "OnFull", "Scheduler"]
+__all__ = ["Generation", "OnFull", "Scheduler"]
 
 T = TypeVar("T")
 
 PREFILL_BESIDE_DECODING = 16  # prompt tokens in a pass that others wait for a token of
-PASSES_WITHOUT_GUESSES = 8  # after a guess that was wrong from its first token on
 MIN_SHARED = 16  # tokens from which on a prefix is worth more than keeping another slot's tokens
 KEPT_AT_THE_START = 4  # tokens that context shifting leaves: attention rests on the first ones
 
-Drafter = Callable[[Sequence[int], int], list[int]]
-"""Guesses what follows the tokens of a sequence, at most so many tokens."""
-
 OnFull = Literal["stop", "shift"]
 """What happens when the context is full: the end, or its older half is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A token as a `Chooser` gives it, `ends` when the generation is complete with it.
-
-    The scheduler adds when it was chosen (seconds of `time.perf_counter`) and whether it is the
-    last, be it for another reason.
-    """
-
-    id: int
-    ends: bool
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-    at: float = 0.0
-    last: bool = False
-
-
-Chooser = Callable[[Engine, int, int], Chosen]
-"""Chooses a token: called with the engine, the sequence, and the row of its logits."""
 
 
 @dataclass(eq=False)
@@ -64,9 +43,11 @@ class Generation:
     sampling: Sampling
     choose: Chooser
     on_full: OnFull = "stop"
-    draft: Drafter | None = None
+    guesser: Guesser | None = None
     # set by the scheduler
     cached_tokens: int = 0  # of the prompt, found in the KV cache
+    guessed: int = 0  # tokens, evaluated before it was certain that they come
+    confirmed: int = 0  # of them
     started: float = 0.0  # seconds of the clock
     prompt_done: float = 0.0
     closed: bool = False
@@ -74,7 +55,6 @@ class Generation:
     _pending: list[int] = field(default_factory=list)  # to be evaluated
     _count: int = 0  # tokens chosen
     _finished: bool = False  # no more are to be chosen
-    _guesses: int = 2  # tokens to guess next time; below 1: so many passes without, and one more
     _ready: deque[Chosen | BaseException] = field(default_factory=deque)
     _waiter: asyncio.Future[None] | None = None
 
@@ -112,6 +92,7 @@ class _Part:
     tokens: list[int]
     guesses: int
     whole: bool  # nothing of the prompt is left afterwards
+    decodes: bool  # nothing of the prompt was left before
 
 
 _Outcome = tuple[Generation, Chosen | BaseException]
@@ -120,8 +101,12 @@ _Outcome = tuple[Generation, Chosen | BaseException]
 class Scheduler:
     """Runs generations on an engine; those beyond its number of sequences wait in order."""
 
-    def __init__(self, engine: Engine, host: Host) -> None:
-        self._engine, self._host = engine, host
+    def __init__(
+        self, engine: Engine, host: Host, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """`clock` gives seconds."""
+        self._engine, self._host, self._clock = engine, host, clock
+        self._costs = PassCosts()
         self._slots = [_Slot(number) for number in range(engine.sequences)]
         self._waiting: deque[Generation] = deque()
         self._loop: asyncio.Task[None] | None = None
@@ -219,6 +204,7 @@ class Scheduler:
         parts = self._plan()
         if not parts:
             return []
+        start = self._clock()
         try:
             self._engine.evaluate_batch(
                 [Step(part.slot.sequence, part.tokens, _wanted(part)) for part in parts]
@@ -235,13 +221,15 @@ class Scheduler:
             if part.whole:
                 outcomes += self._choose(part, row)
                 row += 1 + part.guesses
+        if all(part.decodes for part in parts):
+            self._costs.learn(len(parts), row - len(parts), self._clock() - start)
         return outcomes
 
     def _admit(self) -> None:
         """Give free sequences to those who wait, in order."""
         while self._waiting and any(slot.free for slot in self._slots):
             generation = self._waiting.popleft()
-            generation.started = time.perf_counter()
+            generation.started = self._clock()
             slot = self._place(generation.prompt)
             self._uses += 1
             slot.owner, slot.used = generation, self._uses
@@ -286,11 +274,12 @@ class Scheduler:
         decoding = [(g, slot) for g, slot in active if g._decoding]
         prompts = [(g, slot) for g, slot in active if not g._decoding]
         spare_rows = self._engine.outputs - len(active)
+        price = self._costs.price(len(decoding))
         parts = []
         for generation, slot in decoding:
-            guesses = self._guess(generation, slot, spare_rows // len(decoding))
+            guesses = self._guess(generation, slot, spare_rows // len(decoding), price)
             tokens = [*generation._pending, *guesses]
-            parts.append(_Part(generation, slot, tokens, len(guesses), True))
+            parts.append(_Part(generation, slot, tokens, len(guesses), True, True))
         room = self._engine.batch - sum(len(part.tokens) for part in parts)
         if decoding:
             room = min(room, PREFILL_BESIDE_DECODING)
@@ -300,22 +289,24 @@ class Scheduler:
             room -= len(tokens)
             if tokens:
                 whole = len(tokens) == len(generation._pending)
-                parts.append(_Part(generation, slot, tokens, 0, whole))
+                parts.append(_Part(generation, slot, tokens, 0, whole, False))
         return parts
 
-    def _guess(self, generation: Generation, slot: _Slot, most: int) -> list[int]:
+    def _guess(
+        self, generation: Generation, slot: _Slot, most: int, price: Price | None
+    ) -> list[int]:
         """Tokens that may come next, to be evaluated with the one that is certain."""
-        if generation.draft is None:
-            return []
-        if generation._guesses < 1:
-            generation._guesses += 1
+        if generation.guesser is None or price is None:
             return []
         room = self._engine.context_length - len(slot.tokens) - 1
-        left = generation.max_tokens - generation._count - 1
-        count = min(generation._guesses, most, room, left)
-        if count < 1:
+        left = generation.max_tokens - generation._count
+        most = min(most, room, left - 1)
+        if most < 1:
             return []
-        return generation.draft([*slot.tokens, *generation._pending], count)[:count]
+        tokens = [*slot.tokens, *generation._pending]
+        return generation.guesser.guess(
+            Moment(slot.sequence, tokens, generation._count, left, most, price)
+        )
 
     def _choose(self, part: _Part, row: int) -> list[_Outcome]:
         """Choose the next token, and more of them for as long as they are those guessed.
@@ -325,41 +316,40 @@ class Scheduler:
         """
         generation, slot = part.generation, part.slot
         if not generation._decoding:
-            generation.prompt_done = time.perf_counter()
+            generation.prompt_done = self._clock()
         guesses = part.tokens[len(part.tokens) - part.guesses :]
         outcomes: list[_Outcome] = []
-        for index in range(part.guesses + 1):
+        right, wrong = 0, False
+        while not generation._finished:
             try:
-                chosen = generation.choose(self._engine, slot.sequence, row + index)
+                chosen = generation.choose(self._engine, slot.sequence, row + right)
             except MlrError as error:
                 generation._finished = True
                 outcomes.append((generation, error))
                 break
             generation._count += 1
-            wrong = index == part.guesses or chosen.id != guesses[index]
-            if wrong:
-                self._forget(generation, slot, part.guesses, index)
+            generation._pending = [chosen.id]
+            guessed = right < part.guesses and chosen.id == guesses[right]
+            wrong = right < part.guesses and not guessed
+            if wrong:  # it and those after it are taken back
+                del slot.tokens[len(slot.tokens) - (part.guesses - right) :]
+                self._engine.truncate(len(slot.tokens), slot.sequence)
             generation._finished = (
                 chosen.ends
                 or generation._count >= generation.max_tokens
-                or (wrong and not self._has_room(generation, slot))
+                or (not guessed and not self._has_room(generation, slot))
             )
             outcomes.append(
-                (generation, replace(chosen, at=time.perf_counter(), last=generation._finished))
+                (generation, replace(chosen, at=self._clock(), last=generation._finished))
             )
-            if wrong or generation._finished:
-                generation._pending = [chosen.id]
+            if not guessed:
                 break
+            right += 1
+        if generation.guesser is not None and part.guesses:
+            generation.guessed += part.guesses
+            generation.confirmed += right
+            generation.guesser.learn(right, wrong=wrong)
         return outcomes
-
-    def _forget(self, generation: Generation, slot: _Slot, guesses: int, right: int) -> None:
-        """Take back the guesses that were wrong, and guess more or fewer next time."""
-        if right < guesses:
-            del slot.tokens[len(slot.tokens) - (guesses - right) :]
-            self._engine.truncate(len(slot.tokens), slot.sequence)
-            generation._guesses = right + 1 if right else -PASSES_WITHOUT_GUESSES
-        elif guesses:
-            generation._guesses = min(2 * guesses, self._engine.outputs)
 
     def _has_room(self, generation: Generation, slot: _Slot) -> bool:
         full = len(slot.tokens) >= self._engine.context_length

@@ -23,6 +23,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sliding_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Gemma 3: layers with a window of 16 tokens, so rings of 80."""
+    from mlr_build.cli import main
+
+    folder = tmp_path_factory.mktemp("sliding")
+    source = tiny_gguf(folder / "sliding.gguf", architecture="gemma3")
+    assert main(["package", str(source), "--out", str(folder / "b"), "--name", "sliding"]) == 0
+    return folder / "b"
+
+
+@pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with random weights, as Hugging Face's libraries write it."""
     return tiny_bert(tmp_path_factory.mktemp("bert") / "tiny-bert")

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import mlr
 from mlr.engines.base import Step
 from mlr.errors import EngineError, RequestError
 from mlr.model import Model
 from mlr.scheduler import PREFILL_BESIDE_DECODING
-from mlr.speculation import look_up
-from tests.support.tiny_models import tiny_gguf
 
 PROMPTS = [[1, *range(3, 3 + n)] for n in (5, 70, 23, 150, 2, 64)]
 OPTIONS: list[dict[str, Any]] = [
@@ -27,17 +23,6 @@ OPTIONS: list[dict[str, Any]] = [
     {"max_tokens": 12, "temperature": 1.0, "seed": 4},
     {"max_tokens": 25, "temperature": 2.0, "seed": 1, "repeat_penalty": 1.3},
 ]
-
-
-@pytest.fixture(scope="session")
-def sliding_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Gemma 3: layers with a window of 16 tokens, so rings of 80."""
-    from mlr_build.cli import main
-
-    folder = tmp_path_factory.mktemp("sliding")
-    source = tiny_gguf(folder / "sliding.gguf", architecture="gemma3")
-    assert main(["package", str(source), "--out", str(folder / "b"), "--name", "sliding"]) == 0
-    return folder / "b"
 
 
 @asynccontextmanager
@@ -241,55 +226,6 @@ def test_closing_the_model_ends_generations(tiny_bundle: Path) -> None:
         await model.close()
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=["greedy", "sampled", "penalized"])
-def test_guessing_changes_nothing_but_the_number_of_passes(
-    tiny_bundle: Path, sliding_bundle: Path, options: dict[str, Any]
-) -> None:
-    async def run() -> None:
-        for bundle in (tiny_bundle, sliding_bundle):
-            for prompt in (PROMPTS[1], [1, *[7, 8, 9, 10, 11] * 20]):
-                many = options | {"max_tokens": 120}
-                async with recording(bundle) as (model, passes):
-                    plain = await model.generate(prompt, **many)
-                    count = len(passes)
-                    passes.clear()
-                    guessed = await model.generate(prompt, speculate="lookup", **many)
-                    assert guessed.token_ids == plain.token_ids
-                    assert len(passes) <= count
-                    if "repeat_penalty" in options:
-                        assert all(len(step.tokens) == 1 for (step,) in passes[2:])
-
-    asyncio.run(run())
-
-
-def test_repetition_takes_fewer_passes(tiny_bundle: Path) -> None:
-    """Greedy decoding of random weights ends in a loop, which is easy to guess."""
-
-    async def run() -> None:
-        async with recording(tiny_bundle, sequences=2) as (model, passes):
-            plain = await model.generate([1, 2], max_tokens=300)
-            passes.clear()
-            both = await asyncio.gather(
-                *(model.generate([1, 2], max_tokens=300, speculate="lookup") for _ in "ab")
-            )
-            assert [c.token_ids for c in both] == [plain.token_ids] * 2
-            assert len(passes) < 0.7 * len(plain.token_ids), len(plain.token_ids)
-
-    asyncio.run(run())
-
-
-@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 8))
-def test_what_is_looked_up_has_followed_the_same_end(tokens: list[int], count: int) -> None:
-    found = look_up(tokens, count)
-    assert len(found) <= count
-    text = "".join(map(str, tokens))
-    ends = [text[-size:] for size in (4, 3, 2) if len(text) > size and text[-size:] in text[:-1]]
-    if found:
-        assert ends[0] + "".join(map(str, found)) in text
-    else:
-        assert not ends
 
 
 @pytest.mark.parametrize("bundle", ["tiny_bundle", "sliding_bundle"])

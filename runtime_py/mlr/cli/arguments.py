@@ -10,6 +10,7 @@ from mlr.engines.selector import ENGINES
 from mlr.errors import RequestError
 
 __all__ = [
+    "add_draft_option",
     "add_json_option",
     "add_loading_options",
     "add_sampling_options",
@@ -54,7 +55,7 @@ def real(low: float, high: float) -> Callable[[str], float]:
 
 
 def add_loading_options(parser: argparse.ArgumentParser, *, engine: bool = True) -> None:
-    """Add `--engine`, `--threads` and `--context-length`."""
+    """Add `--engine`, `--threads`, `--context-length` and `--kv-type`."""
     if engine:
         parser.add_argument(
             "--engine",
@@ -79,6 +80,16 @@ def add_loading_options(parser: argparse.ArgumentParser, *, engine: bool = True)
         choices=("f16", "q8"),
         default="f16",
         help="how the KV cache is held; q8 takes half the memory (default: %(default)s)",
+    )
+
+
+def add_draft_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--draft`."""
+    parser.add_argument(
+        "--draft",
+        metavar="BUNDLE",
+        help="a smaller model with the same vocabulary, which guesses what comes next: the same "
+        "text, sooner where it is good at that and much quicker",
     )
 
 

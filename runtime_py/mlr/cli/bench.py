@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlr.cli.arguments import add_json_option, add_loading_options, whole
+from mlr.cli.arguments import add_draft_option, add_json_option, add_loading_options, whole
 from mlr.cli.loading import load_model
 from mlr.cli.output import (
     format_bytes,
@@ -60,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="runs to take the medians of, each with its own load (default: %(default)s)",
     )
     add_loading_options(parser)
+    add_draft_option(parser)
     add_json_option(parser)
 
 
@@ -118,7 +119,7 @@ def execute(args: argparse.Namespace) -> int:
 async def _measure(args: argparse.Namespace) -> list[_Run]:
     runs = []
     for _ in range(args.repeat):
-        model = await load_model(args)
+        model = await load_model(args, draft=args.draft)
         try:
             prompt = _prompt(model, args.prompt_tokens, args.new_tokens)
             completion = await model.generate(prompt, max_tokens=args.new_tokens)

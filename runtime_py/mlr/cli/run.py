@@ -9,9 +9,10 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlr.cli.arguments import (
+    add_draft_option,
     add_json_option,
     add_loading_options,
     add_sampling_options,
@@ -21,6 +22,9 @@ from mlr.cli.arguments import (
 from mlr.cli.loading import load_model
 from mlr.cli.output import format_rate, peak_memory_bytes, print_json
 from mlr.errors import RequestError
+
+if TYPE_CHECKING:
+    from mlr.generation import Timings
 
 __all__ = ["configure", "execute"]
 
@@ -54,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_sampling_options(parser)
     add_loading_options(parser)
+    add_draft_option(parser)
     add_json_option(parser)
 
 
@@ -85,10 +90,16 @@ def _read_file(name: str) -> str:
         raise RequestError(f"{name} cannot be read: {error}") from None
 
 
+def _guesses(timings: Timings) -> str:
+    if not timings.guessed_tokens:
+        return ""
+    return f"{timings.confirmed_tokens} of {timings.guessed_tokens} guesses right; "
+
+
 async def _generate(
     args: argparse.Namespace, prompt: str, response_format: dict[str, Any] | None
 ) -> None:
-    model = await load_model(args)
+    model = await load_model(args, draft=args.draft)
     try:
         stream = model.stream(
             prompt,
@@ -136,6 +147,7 @@ async def _generate(
         f"first token after {first}; "
         f"prompt {len(completion.prompt_token_ids)} tokens, "
         f"{format_rate(timings.prompt_tokens_per_s)}; "
+        f"{_guesses(timings)}"
         f"{info.engine} ({info.engine_detail}); ended by {completion.finish_reason}",
         file=sys.stderr,
     )

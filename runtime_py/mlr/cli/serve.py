@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mlr.cli.arguments import add_loading_options, whole
+from mlr.cli.arguments import add_draft_option, add_loading_options, whole
 from mlr.cli.output import load_progress
 from mlr.errors import MissingDependencyError
 
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="answer N requests at once, each with a context of its own (default: %(default)s)",
     )
     add_loading_options(parser, engine=False)
+    add_draft_option(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -53,5 +54,6 @@ def execute(args: argparse.Namespace) -> int:
         context_length=args.context_length,
         parallel=args.parallel,
         kv_type=args.kv_type,
+        draft=args.draft,
         progress=load_progress,
     )

@@ -93,6 +93,10 @@ class Constraint:
         self._constrainer = constrainer
         self._state = start
 
+    def copy(self) -> Constraint:
+        """Another one at the same place, which goes its own way."""
+        return Constraint(self._constrainer, self._state)
+
     @property
     def finished(self) -> bool:
         """Whether the text is complete and nothing can follow."""

@@ -30,12 +30,16 @@ async def load_models(
     context_length: int | None,
     parallel: int,
     kv_type: CacheType,
+    draft: str | None,
     progress: Progress,
 ) -> Registry:
     """Load a model from each bundle; `stack` closes them.
 
-    Raises what loading raises, and `RequestError` when two bundles have one name.
+    `draft` is the bundle of a draft model, for the one model that is served with it. Raises what
+    loading raises, and `RequestError` when two bundles have one name, or share a draft.
     """
+    if draft is not None and len(locations) > 1:
+        raise RequestError("--draft goes with one bundle: serve the others by another process")
     served: list[ServedModel] = []
     for location in locations:
         host = hosts.current()
@@ -50,6 +54,7 @@ async def load_models(
             context_length=context_length,
             sequences=parallel,
             kv_type=kv_type,
+            draft=draft,
         )
         with progress(name) as on_progress:
             model = await load_it(on_progress=on_progress)

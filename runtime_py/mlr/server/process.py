@@ -36,6 +36,7 @@ def run(
     context_length: int | None,
     parallel: int,
     kv_type: CacheType,
+    draft: str | None,
     progress: Progress,
 ) -> int:
     """Serve bundles until a signal comes; returns the exit status.
@@ -61,6 +62,7 @@ def run(
                 context_length=context_length,
                 parallel=parallel,
                 kv_type=kv_type,
+                draft=draft,
                 progress=progress,
             )
         )
@@ -104,6 +106,7 @@ async def _serve(
     context_length: int | None,
     parallel: int,
     kv_type: CacheType,
+    draft: str | None,
     progress: Progress,
 ) -> int:
     async with AsyncExitStack() as stack:
@@ -114,6 +117,7 @@ async def _serve(
             context_length=context_length,
             parallel=parallel,
             kv_type=kv_type,
+            draft=draft,
             progress=progress,
         )
         work = Work()

@@ -67,8 +67,11 @@ def test_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "prompt_tokens_per_s",
         "decode_tokens_per_s",
         "cached_tokens",
+        "guessed_tokens",
+        "confirmed_tokens",
     }
-    assert answer["timings"].pop("cached_tokens") == 0
+    for name in ("cached_tokens", "guessed_tokens", "confirmed_tokens"):
+        assert answer["timings"].pop(name) == 0
     assert all(value > 0 for value in answer["timings"].values())
     assert len(answer["token_ids"]) == 5
     assert answer["finish_reason"] == "length"
@@ -241,3 +244,12 @@ def test_a_schema_that_cannot_be_used(
     error = capfd.readouterr().err
     assert message in error
     assert content is not None or "is not JSON" not in error
+
+
+def test_a_draft_model(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = run_json(capsys, tiny_bundle, "--max-tokens", "40")
+    drafted = run_json(capsys, tiny_bundle, "--max-tokens", "40", "--draft", str(tiny_bundle))
+    assert drafted["token_ids"] == plain["token_ids"]
+    status, err = failure(capsys, str(tiny_bundle), PROMPT, "--draft", "nowhere")
+    assert status != 0
+    assert "nowhere" in err

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mlr.cli.main import main
+
 
 @pytest.mark.parametrize("module", ["uvicorn", "starlette", "pydantic"])
 def test_a_missing_package(module: str) -> None:
@@ -23,3 +25,8 @@ def test_a_missing_package(module: str) -> None:
         f"mlr: error: mlr serve needs the package {module!r}, which is not installed: "
         "pip install 'mlr[server]'\n"
     )
+
+
+def test_a_draft_is_for_one_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "one", "two", "--draft", "three", "--port", "0"]) == 2
+    assert "--draft goes with one bundle" in capsys.readouterr().err

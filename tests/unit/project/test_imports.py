@@ -27,16 +27,18 @@ BELOW: dict[str, frozenset[str]] = {
     "engines": frozenset({"errors", "formats", "bundle", "hosts.base"}),
     "hosts": frozenset({"errors", "formats", "bundle", "engines", "hosts.base"}),
     "grammar": frozenset({"errors", "tokenizer"}),
-    "speculation": frozenset(),
-    "scheduler": frozenset({"errors", "engines", "hosts.base"}),
+    "choosing": frozenset({"engines", "grammar"}),
+    "speculation": frozenset({"errors", "choosing", "engines", "tokenizer"}),
+    "scheduler": frozenset({"errors", "choosing", "engines", "hosts.base", "speculation"}),
     "generation": frozenset(
-        {"errors", "engines", "grammar", "scheduler", "speculation", "tokenizer"}
+        {"errors", "choosing", "engines", "grammar", "scheduler", "speculation", "tokenizer"}
     ),
+    "opening": frozenset({"errors", "engines", "hosts.base"}),
 }
 BELOW["pairs"] = frozenset({"tokenizer"})
 BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
-BELOW["model"] |= {"embedding"}
+BELOW["model"] |= {"embedding", "opening"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to

@@ -33,6 +33,7 @@ async def serving(bundle: Path, parallel: int) -> AsyncIterator[tuple[ServedMode
             context_length=None,
             parallel=parallel,
             kv_type="f16",
+            draft=None,
             progress=lambda _: nullcontext(),
         )
         app: Any = create_app(registry, Work())

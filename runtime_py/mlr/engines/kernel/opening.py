@@ -64,30 +64,33 @@ async def open_engine(
     kv_type: CacheType,
     memory_limit: int | None,
     on_progress: ProgressCallback | None,
+    beside: int = 0,
 ) -> KernelEngine:
     """Load a variant into the kernel.
 
     Raises `CapacityError`, before anything is fetched, when the predicted memory is more than
-    `memory_limit` (bytes), than the host has left, or than its WebAssembly can address.
+    `memory_limit` (bytes), than the host has left, or than its WebAssembly can address. Of the
+    first two, `beside` bytes are for a draft model.
     """
     plan = await plan_variant(variant, host, threads, context_length, sequences, kv_type)
-    limit, source = _limit(host, memory_limit)
+    limit, source = _limit(host, memory_limit, beside)
     if plan.total_bytes > limit:
         raise await _too_large(plan, variant, host, limit, source)
     instance = await host.open_kernel(bundle, variant, plan, on_progress)
     return KernelEngine(instance, plan, variant.config)
 
 
-def _limit(host: Host, memory_limit: int | None) -> tuple[int, str]:
+def _limit(host: Host, memory_limit: int | None, beside: int) -> tuple[int, str]:
     if host.memory64:
         limits = [(MAX_MEMORY_64, "the kernel addresses")]
     else:
         limits = [(MAX_MEMORY, "the 32-bit WebAssembly memory of this host holds")]
+    draft = f"beside the draft model's {_mb(beside)} " if beside else ""
     available = host.memory_available()
     if available is not None:
-        limits.append((available, "this machine has free"))
+        limits.append((max(0, available - beside), f"{draft}this machine has free"))
     if memory_limit is not None:
-        limits.append((memory_limit, "the limit given allows"))
+        limits.append((max(0, memory_limit - beside), f"{draft}the limit given allows"))
     return min(limits)
 
 

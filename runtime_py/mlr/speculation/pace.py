@@ -1,0 +1,189 @@
+"""Whether guessing is worth it: what passes cost, how often guesses are right, and when to rest.
+
+A guess gains a token if it is right, and costs time in any case: to make it, and to confirm it in
+the engine's next pass. The rule is one for all decisions: as long as the tokens that another guess
+is expected to bring, by the time it takes, are more than what the pass brings so far, it is made
+(or confirmed). So guesses are many where they are right, few where they are doubtful, and none
+where passes are dear or guesses are bad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Pace", "PassCosts", "Price", "Round"]
+
+SMOOTHING = 0.2  # weight of the newest measurement of a time
+ASSUMED = 0.3  # of a plain token: what a guess costs, until that is measured
+
+LEVELS = 4  # of confidence, each with a record of its own
+MEMORY = 20.0  # guesses: how far back a record reaches
+DOUBT = 1.0  # guesses that an assumption counts for
+EXPECTED = 0.7  # assumed chance of guesses yet to be made
+LEAST = 0.3  # assumed chance of one made with no confidence; with full confidence it is 1
+RESTED = 0.7  # what a record still counts for after a rest
+TRIAL = 50  # guesses of a level not worth confirming, of which one is confirmed all the same
+SHORTEST, LONGEST = 16, 512  # passes to rest when guessing does not gain
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Seconds that a pass takes: for one plain token of a generation, and for a guess besides."""
+
+    plain: float
+    guess: float
+
+
+class PassCosts:
+    """What the passes of an engine cost, as measured: plain ones, by the number of generations
+    that get a token each, and every guess besides."""
+
+    def __init__(self) -> None:
+        self._plain: dict[int, float] = {}
+        self._guess: float | None = None
+
+    def learn(self, generations: int, guesses: int, seconds: float) -> None:
+        """Note how long a pass took that brought each generation a token."""
+        plain = self._plain.get(generations)
+        if not guesses:
+            self._plain[generations] = _smoothed(plain, seconds)
+        elif plain is not None:
+            each = max(0.0, seconds - plain) / guesses
+            self._guess = _smoothed(self._guess, min(each, plain))
+
+    def price(self, generations: int) -> Price | None:
+        """What a token costs one of so many generations; None where no pass has shown it."""
+        plain = self._plain.get(generations)
+        if plain is None:
+            return None
+        share = plain / generations
+        return Price(share, ASSUMED * share if self._guess is None else self._guess)
+
+
+class Record:
+    """How good guesses have been of late; it begins with an assumption."""
+
+    def __init__(self, assumed: float) -> None:
+        self._assumed = assumed
+        self.chance = assumed  # of a guess to be right
+        self._count = DOUBT
+        self._refused = 0
+
+    def add(self, value: float) -> None:
+        """Note a guess: 1 for a right one, 0 for a wrong one."""
+        self._count = min(self._count + 1.0, MEMORY)
+        self.chance += (value - self.chance) / self._count
+
+    def due(self) -> bool:
+        """Whether it is time to see if a guess that is not worth confirming is right after all."""
+        self._refused += 1
+        return self._refused % TRIAL == 0
+
+    def fade(self, factor: float) -> None:
+        """Go back towards what was assumed."""
+        self._count = max(DOUBT, factor * self._count)
+        self.chance = self._assumed + factor * (self.chance - self._assumed)
+
+
+class Pace:
+    """How often guesses have been right, and whether it is time to make any.
+
+    Confidences, from 0 to 1, are what a guesser says of its guesses. How much they are worth is
+    learnt, for four levels of them.
+    """
+
+    def __init__(self) -> None:
+        self._step: float | None = None  # seconds, as measured
+        self._credit = 1.0  # what is taken for true of that: it may have become quicker
+        self._levels = [Record(LEAST + (1 - LEAST) * (n + 0.5) / LEVELS) for n in range(LEVELS)]
+        self.expected = Record(EXPECTED)  # of guesses yet to be made
+        self._rest = 0  # passes to come without guesses
+        self._next_rest = SHORTEST
+        self._right = 0  # guesses since the last rest
+
+    def begin(self, price: Price) -> Round | None:
+        """The guesses for one pass; None while they would not gain.
+
+        After a rest, which is the longer the more of them were in vain, much of what was learnt is
+        forgotten and guesses get another chance: the text may have become easier.
+        """
+        if self._rest:
+            self._rest -= 1
+            return None
+        current = Round(self, price)
+        if current.another():
+            return current
+        self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST)
+        self._right = 0
+        self._credit /= 2
+        self.expected.fade(0.0)
+        for level in self._levels:
+            level.fade(RESTED)
+        return None
+
+    def took(self, seconds: float) -> None:
+        """Note how long it took to make a guess."""
+        self._step, self._credit = _smoothed(self._step, seconds), 1.0
+
+    def confirmed(self, right: int) -> None:
+        """Note how many guesses were right: the more, the shorter is the next rest."""
+        self._right += right
+        if self._right >= self._next_rest:
+            self._next_rest = SHORTEST
+
+    @property
+    def step(self) -> float:
+        """Seconds that it takes to make a guess; 0 until that is known."""
+        return (self._step or 0.0) * self._credit
+
+    def level(self, confidence: float) -> Record:
+        """The record of guesses that were made with about this confidence."""
+        return self._levels[max(0, min(int(confidence * LEVELS), LEVELS - 1))]
+
+
+class Round:
+    """The guesses of one generation for one pass."""
+
+    def __init__(self, pace: Pace, price: Price) -> None:
+        self._pace, self._price = pace, price
+        self._seconds = price.plain  # of the pass as it is so far
+        self._tokens = 1.0  # that it is expected to bring
+        self._chance = 1.0  # that all guesses so far are right
+        self._levels: list[Record] = []  # of the guesses that are to be confirmed
+
+    def another(self) -> bool:
+        """Whether to make another guess."""
+        seconds = self._pace.step + self._price.guess
+        return self._gains(self._chance * self._pace.expected.chance, seconds)
+
+    def confirm(self, confidence: float) -> bool:
+        """Whether a guess that was made is worth a place in the pass; then it has one."""
+        self._seconds += self._pace.step
+        level = self._pace.level(confidence)
+        self._pace.expected.add(level.chance)
+        gains = self._gains(self._chance * level.chance, self._price.guess)
+        if not gains and not level.due():
+            return False
+        self._chance *= level.chance
+        self._tokens += self._chance
+        self._seconds += self._price.guess
+        self._levels.append(level)
+        return True
+
+    def _gains(self, tokens: float, seconds: float) -> bool:
+        return tokens * self._seconds > seconds * self._tokens
+
+    def learn(self, right: int, *, wrong: bool) -> None:
+        """The first so many guesses were right, and the next one, maybe, wrong."""
+        self._pace.confirmed(right)
+        for level in self._levels[:right]:
+            level.add(1.0)
+        if wrong:
+            self._levels[right].add(0.0)
+
+
+def _smoothed(old: float | None, new: float) -> float:
+    """A running mean that one stall of the machine does not spoil."""
+    if old is None:
+        return new
+    return old + SMOOTHING * (min(new, 2 * old) - old if old else new)
