@@ -92,17 +92,21 @@ def _write_page(staging: Path, manifests: Sequence[Manifest]) -> None:
 
 
 def _write_worker(staging: Path, manifests: Sequence[Manifest]) -> list[str]:
-    """Write the service worker, last; returns the files that it keeps: all but the weights."""
-    weights = {
-        f"bundles/{manifest.name}/{shard.file}"
-        for manifest in manifests
-        for variant in manifest.variants
-        for shard in variant.shards
-    }
+    """Write the service worker, last; returns the files that it keeps: those the page reads.
+
+    The page stores weights by itself.
+    """
     not_for_pages = {"_headers", ".nojekyll", "pyodide/NOTICE.txt"}
+    for manifest in manifests:
+        folder = f"bundles/{manifest.name}"
+        for variant in manifest.variants:
+            not_for_pages |= {f"{folder}/{shard.file}" for shard in variant.shards}
+        other = manifest.tokenizer_json  # which the npm package reads
+        if other is not None and other.file != manifest.tokenizer.file:
+            not_for_pages.add(f"{folder}/{other.file}")
     paths = [path for path in staging.rglob("*") if path.is_file()]
     files = sorted(path.relative_to(staging).as_posix() for path in paths)
-    kept = [file for file in files if file not in weights | not_for_pages]
+    kept = [file for file in files if file not in not_for_pages]
     script = (_PAGE / _NOT_OF_THE_PAGE / "service-worker.js").read_text()
     version = hashlib.sha256(script.encode())
     for file in kept:
