@@ -21,33 +21,10 @@
 
 enum { HIGH_BLOCK = 144, LOW_BLOCK = 128, MAX_NIBBLE = 15 };
 
-/* Sums over a block of 32 nibbles times activations. In the narrow build in 16 bits, two a row: at
- * most 15 * 127 * 16 in size. */
-#ifdef MLR_NARROW
-INLINE Sum start(void) { return wasm_i16x8_const_splat(0); }
-INLINE Sum dot(Sum s, v128_t w, Group x) {
-  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), w));
-}
-INLINE v128_t total_of(Sum s) { return wasm_i32x4_dot_i16x8(s, wasm_i16x8_const_splat(1)); }
-INLINE v128_t sixteen_times(Sum s) { return wasm_i32x4_dot_i16x8(s, wasm_i16x8_const_splat(16)); }
-#else
-INLINE Sum start(void) { return sum_start(0); }
-INLINE Sum dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
-INLINE v128_t total_of(Sum s) { return sum_total(s); }
-INLINE v128_t sixteen_times(Sum s) { return wasm_i32x4_shl(sum_total(s), 4); }
-#endif
-
-INLINE void dots(Sum sum[][2], const uint8_t *groups, const Row *row, uint32_t column, uint32_t n) {
-  for (uint32_t t = 0; t < n; t++) sum[t][0] = sum[t][1] = start();
-  KEEP_LOOP for (uint32_t g = 0; g < 8; g += 2)
-  for (uint32_t u = g; u < g + 2; u++) {
-    v128_t raw = wasm_v128_load(groups + 16 * u);
-    v128_t w0 = low_nibbles(raw), w1 = high_nibbles(raw);
-    for (uint32_t t = 0; t < n; t++) {
-      sum[t][0] = dot(sum[t][0], w0, row[t].q + column + 4 * u);
-      sum[t][1] = dot(sum[t][1], w1, row[t].q + column + 4 * u);
-    }
-  }
+/* 16 times a sum */
+INLINE v128_t sixteen_times(Sum s) {
+  if (NARROW) return sum_scaled(s, wasm_i16x8_const_splat(16));
+  return wasm_i32x4_shl(sum_total(s), 4);
 }
 
 static inline uint32_t blocks_of(const Tensor *w) { return w->cols / 32; }
@@ -68,15 +45,17 @@ INLINE void times(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t t
   for (uint32_t b = 0; b < blocks; b++, high += HIGH_BLOCK, low += LOW_BLOCK) {
     Sum sum[MAX_N][2];
     v128_t total[MAX_N][2];
-    dots(sum, high + 16, row, 32 * b, n);
+    begin_sums(sum, row, 32 * b, 32, 0, n);
+    dots_of_32(sum, high + 16, false, row, 32 * b, n);
     for (uint32_t t = 0; t < n; t++) {
       v128_t rest = wasm_i32x4_splat(slack ? slack[t * blocks + b] : -128 * row[t].sum32[b]);
       for (uint32_t h = 0; h < 2; h++) total[t][h] = wasm_i32x4_add(sixteen_times(sum[t][h]), rest);
     }
     if (!slack) {
-      dots(sum, low, row, 32 * b, n);
+      begin_sums(sum, row, 32 * b, 32, 0, n);
+      dots_of_32(sum, low, false, row, 32 * b, n);
       for (uint32_t t = 0; t < n; t++)
-        for (uint32_t h = 0; h < 2; h++) total[t][h] = wasm_i32x4_add(total[t][h], total_of(sum[t][h]));
+        for (uint32_t h = 0; h < 2; h++) total[t][h] = wasm_i32x4_add(total[t][h], sum_total(sum[t][h]));
     }
     v128_t d0 = load_f16x4((const uint16_t *)high), d1 = load_f16x4((const uint16_t *)high + 4);
     for (uint32_t t = 0; t < n; t++) {
