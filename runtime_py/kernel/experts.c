@@ -107,7 +107,9 @@ static Quantized quantized_from(const Quantized *x, uint64_t row) {
   part.sum16 += row * x->cols / 16;
   part.sum32 += row * x->cols / 32;
 #ifdef MLR_NARROW
-  part.pair16 += row * x->cols / 8;
+  part.splat += row * x->cols * 4;
+  part.minus16 += row * x->cols / 8;
+  part.minus32 += row * x->cols / 16;
 #endif
   return part;
 }

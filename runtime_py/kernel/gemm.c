@@ -17,6 +17,21 @@ enum {
   VECTORS = ROWS / 4,
 };
 
+/* The activations of four columns from `column` on, as `dot` takes them; the next lie GROUP elements
+ * after them. Narrow sums are added up as fast as splats are made: there they lie in memory. For a few
+ * tokens they should not: they would be in the way of weights that come through the same caches. */
+#ifdef MLR_NARROW
+enum { GROUP = 16 };
+INLINE Group group_at(const Row *x, uint32_t column) { return x->splat + 4 * column; }
+INLINE Sum dot(Sum s, v128_t w, Group x) {
+  return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load(x), w));
+}
+#else
+enum { GROUP = 4 };
+INLINE Group group_at(const Row *x, uint32_t column) { return x->q + column; }
+INLINE Sum dot(Sum s, v128_t w, Group x) { return dot_unsigned(s, w, x); }
+#endif
+
 typedef struct {
   v128_t v[TOKENS][VECTORS]; /* of each token and row */
 } Block;
@@ -37,14 +52,14 @@ INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t c
     Sum start = offset ? sum_offset(&pair->row[t], column, columns, offset) : sum_zero();
     for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = start;
   }
-  Group x0 = pair->row[0].q + column, x1 = pair->row[1].q + column;
-  KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4, w += TILES * 4 * TILE, x0 += 4, x1 += 4) {
+  Group x0 = group_at(&pair->row[0], column), x1 = group_at(&pair->row[1], column);
+  KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4, w += TILES * 4 * TILE, x0 += GROUP, x1 += GROUP) {
     __asm__("" : "+r"(w), "+r"(x0), "+r"(x1)); /* so that loads take offsets from these addresses */
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);
     for (uint32_t v = 0; v < VECTORS; v++) {
-      sums.v[0][v] = dot_unsigned(sums.v[0][v], weight[v], x0);
-      sums.v[1][v] = dot_unsigned(sums.v[1][v], weight[v], x1);
+      sums.v[0][v] = dot(sums.v[0][v], weight[v], x0);
+      sums.v[1][v] = dot(sums.v[1][v], weight[v], x1);
     }
   }
   return sums;

@@ -154,7 +154,10 @@ typedef struct {
   int16_t *sum16;  /* (batch, cols / 16): sum of each 16 q */
   int16_t *sum32;  /* (batch, cols / 32) */
 #ifdef MLR_NARROW
-  int16_t *pair16; /* (batch, cols / 16, 2): of each 16 q those at 0, 1, 4, 5 … and 2, 3, 6, 7 … */
+  int8_t *splat;    /* (batch, cols / 4, 4, 4): each four q, four times over */
+  int16_t *minus16; /* (batch, cols / 16, 2): of each 16 q minus the sums of those at 0, 1, 4, 5 …
+                       and of those at 2, 3, 6, 7 … */
+  int16_t *minus32; /* (batch, cols / 32, 2) */
 #endif
 } Quantized;
 

@@ -136,7 +136,9 @@ static void place_quantized(Quantized *x, uint64_t rows, uint32_t cols) {
   x->sum16 = place(n / 16 * 2);
   x->sum32 = place(n / 32 * 2);
 #ifdef MLR_NARROW
-  x->pair16 = place(n / 16 * 4);
+  x->splat = place(4 * n);
+  x->minus16 = place(n / 16 * 4);
+  x->minus32 = place(n / 32 * 4);
 #endif
 }
 

@@ -51,11 +51,20 @@ INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t 
     int32_t second = wasm_i32x4_extract_lane(pairs, 1) + wasm_i32x4_extract_lane(pairs, 3);
     sums[h] = first + second;
 #ifdef MLR_NARROW
-    out->pair16[at / 8 + 2 * h] = (int16_t)first;
-    out->pair16[at / 8 + 2 * h + 1] = (int16_t)second;
+    int8_t *splat = out->splat + 4 * (at + 16 * h);
+    wasm_v128_store(splat, wasm_i32x4_shuffle(q, q, 0, 0, 0, 0));
+    wasm_v128_store(splat + 16, wasm_i32x4_shuffle(q, q, 1, 1, 1, 1));
+    wasm_v128_store(splat + 32, wasm_i32x4_shuffle(q, q, 2, 2, 2, 2));
+    wasm_v128_store(splat + 48, wasm_i32x4_shuffle(q, q, 3, 3, 3, 3));
+    out->minus16[at / 8 + 2 * h] = (int16_t)-first;
+    out->minus16[at / 8 + 2 * h + 1] = (int16_t)-second;
 #endif
     out->sum16[at / 16 + h] = (int16_t)sums[h];
   }
+#ifdef MLR_NARROW
+  for (uint32_t i = 0; i < 2; i++)
+    out->minus32[at / 16 + i] = (int16_t)(out->minus16[at / 8 + i] + out->minus16[at / 8 + 2 + i]);
+#endif
   out->sum32[at / 32] = (int16_t)(sums[0] + sums[1]);
 }
 

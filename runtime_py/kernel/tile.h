@@ -35,7 +35,8 @@ typedef struct {
   const float *scale;
   const int16_t *sum16, *sum32;
 #ifdef MLR_NARROW
-  const int16_t *pair16;
+  const int8_t *splat;
+  const int16_t *minus16, *minus32;
 #endif
 } Row;
 
@@ -62,11 +63,11 @@ INLINE v128_t splat_32(const void *p) {
   __asm__("" : "+r"(v));
   return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
 }
+
 INLINE Sum sum_zero(void) { return wasm_i16x8_const_splat(0); }
 INLINE Sum sum_offset(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
-  v128_t pairs = splat_32(x->pair16 + column / 8);
-  if (columns == 32) pairs = wasm_i16x8_add(pairs, splat_32(x->pair16 + column / 8 + 2));
-  return wasm_i16x8_mul(pairs, wasm_i16x8_splat((int16_t)offset));
+  const int16_t *minus = columns == 32 ? x->minus32 + column / 16 : x->minus16 + column / 8;
+  return wasm_i16x8_mul(splat_32(minus), wasm_i16x8_splat((int16_t)-offset));
 }
 INLINE Sum dot_unsigned(Sum s, v128_t w, Group x) {
   return wasm_i16x8_add(s, wasm_i16x8_relaxed_dot_i8x16_i7x16(splat_32(x), w));
@@ -131,7 +132,9 @@ INLINE Row row_at(const Quantized *x, uint32_t token, uint32_t column) {
   Row row = {.q = x->q + at, .scale = x->scale + at / 32, .sum16 = x->sum16 + at / 16,
              .sum32 = x->sum32 + at / 32};
 #ifdef MLR_NARROW
-  row.pair16 = x->pair16 + at / 8;
+  row.splat = x->splat + 4 * at;
+  row.minus16 = x->minus16 + at / 8;
+  row.minus32 = x->minus32 + at / 16;
 #endif
   return row;
 }
