@@ -26,7 +26,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "json_object": frozenset({"type"}),
     "json_schema": frozenset({"type", "json_schema"}),
     "grammar": frozenset({"type", "grammar"}),
-    "tool_call": frozenset({"type", "functions", "required"}),
+    "tool_call": frozenset({"type", "functions", "required", "tags", "several"}),
 }
 _SCHEMA_FIELDS = frozenset({"name", "description", "schema", "strict"})
 
@@ -48,7 +48,8 @@ class Constrainer:
         The format is None or one of `{"type": "text"}`, `{"type": "json_object"}`,
         `{"type": "json_schema", "json_schema": {"schema": …}}`,
         `{"type": "grammar", "grammar": "<GBNF>"}` and, for what `tool_call_grammar` describes,
-        `{"type": "tool_call", "functions": […], "required": true or false}`. Raises
+        `{"type": "tool_call", "functions": […], "required": …, "tags": …, "several": …}`.
+        Raises
         `GrammarError` for a schema or grammar that is wrong or not supported, `RequestError` for
         another format.
         """
@@ -146,8 +147,12 @@ def _grammar(response_format: Mapping[str, Any]) -> Grammar:
             raise GrammarError("response_format.grammar must be a grammar in GBNF, as a string")
         return parse_gbnf(source)
     if response_format["type"] == "tool_call":
-        functions, required = response_format.get("functions"), response_format.get("required")
-        return tool_call_grammar(functions, required=bool(required))
+        return tool_call_grammar(
+            response_format.get("functions"),
+            required=bool(response_format.get("required")),
+            tags=response_format.get("tags"),
+            several=bool(response_format.get("several")),
+        )
     wrapper = response_format.get("json_schema")
     if not isinstance(wrapper, Mapping) or "schema" not in wrapper:
         raise GrammarError('response_format.json_schema must be {"schema": …}')

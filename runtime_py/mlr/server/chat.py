@@ -16,7 +16,14 @@ from mlr.server.logprobs import chat_logprobs
 from mlr.server.prompts import prepare
 from mlr.server.registry import Registry, ServedModel
 from mlr.server.schema import ChatRequest, parse
-from mlr.server.tools import CallReader, message_of, template_messages, template_tools
+from mlr.server.tools import (
+    CallReader,
+    answer_format,
+    call_tags,
+    message_of,
+    template_messages,
+    template_tools,
+)
 from mlr.server.work import Work
 
 if TYPE_CHECKING:
@@ -29,12 +36,18 @@ __all__ = ["chat_completions"]
 class ChatShape:
     """OpenAI's `chat.completion` object, and `chat.completion.chunk` in a stream."""
 
-    def __init__(self, identity: Identity, request: ChatRequest, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        request: ChatRequest,
+        tokenizer: Tokenizer,
+        reader: CallReader | None,
+    ) -> None:
+        """`reader` reads the calls of an answer that is held to their form."""
         self._identity = identity
         self._include_usage = request.include_usage
         self._tokenizer = tokenizer
-        # An answer is read as a call only where it is held to the form of one.
-        self._reader = CallReader() if request.callable_tools else None
+        self._reader = reader
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The chunk that says whose turn it is."""
@@ -113,11 +126,12 @@ async def chat_completions(request: Request) -> Response:
             code="invalid_value",
         )
     served = registry.get(wanted.model)
+    template = _template(served)
 
     def prepare_chat() -> PreparedPrompt:
         return prepare(
             served.model,
-            _prompt_text(served, wanted),
+            _prompt_text(served, wanted, template),
             param="messages",
             max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
             # A template writes the beginning of the sequence itself.
@@ -125,20 +139,25 @@ async def chat_completions(request: Request) -> Response:
         )
 
     identity = new_identity("chatcmpl", served.id)
-    shape = ChatShape(identity, wanted, served.model.tokenizer)
-    return GenerationResponse(wanted, served, shape, [prepare_chat], work)
+    reader = CallReader(call_tags(template)) if wanted.callable_tools else None
+    shape = ChatShape(identity, wanted, served.model.tokenizer, reader)
+    response_format = answer_format(wanted, template)
+    return GenerationResponse(wanted, served, shape, [prepare_chat], work, response_format)
 
 
-def _prompt_text(served: ServedModel, request: ChatRequest) -> str:
-    """The messages through the model's template, or as a plain transcript without one.
+def _template(served: ServedModel) -> str:
+    """The model's template, or without one that of a plain transcript."""
+    from mlr.tokenizer.chat import PLAIN
 
-    Raises `TemplateError` when the template refuses them.
-    """
+    own = served.model.chat_template
+    return PLAIN if own is None else own
+
+
+def _prompt_text(served: ServedModel, request: ChatRequest, template: str) -> str:
+    """The messages through a template. Raises `TemplateError` when it refuses them."""
     from mlr.tokenizer import chat
 
-    model = served.model
-    tokenizer = model.tokenizer
-    template = chat.PLAIN if model.chat_template is None else model.chat_template
+    tokenizer = served.model.tokenizer
     return chat.render(
         template,
         template_messages(request, template),

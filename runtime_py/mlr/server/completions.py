@@ -101,4 +101,4 @@ async def completions(request: Request) -> Response:
     ]
     identity = new_identity("cmpl", served.id)
     shape = CompletionShape(identity, wanted.include_usage, served.model.tokenizer)
-    return GenerationResponse(wanted, served, shape, prompts, work)
+    return GenerationResponse(wanted, served, shape, prompts, work, wanted.response_format)

@@ -104,14 +104,19 @@ class GenerationResponse(Response):
         shape: Shape,
         prompts: Sequence[Callable[[], PreparedPrompt]],
         work: Work,
+        response_format: dict[str, Any] | None,
     ) -> None:
-        """Each of `prompts` prepares one: slowly perhaps, so in a thread; may raise `ApiError`."""
+        """Each of `prompts` prepares one: slowly perhaps, so in a thread; may raise `ApiError`.
+
+        `response_format` is what the answer is held to.
+        """
         super().__init__()
         self._request = request
         self._served = served
         self._shape = shape
         self._prompts = prompts
         self._work = work
+        self._format = response_format
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer. Raises `ApiError` and `MlrError` only before anything is sent."""
@@ -136,9 +141,11 @@ class GenerationResponse(Response):
 
     def _check_format(self) -> None:
         try:
-            self._served.model.check_format(self._request.format)
+            self._served.model.check_format(self._format)
         except RequestError as error:
-            raise ApiError(400, str(error), param="response_format", code="invalid_value") from None
+            own = self._format is self._request.response_format
+            param = "response_format" if own else "tools"
+            raise ApiError(400, str(error), param=param, code="invalid_value") from None
 
     async def _stream(self, sender: EventSender) -> None:
         prompts = await self._prepare()
@@ -210,7 +217,7 @@ class GenerationResponse(Response):
             frequency_penalty=request.frequency_penalty or 0.0,
             presence_penalty=request.presence_penalty or 0.0,
             logprobs=request.alternatives,
-            response_format=request.format,
+            response_format=self._format,
             # OpenAI's seeds are signed.
             seed=None if request.seed is None else request.seed % 2**64,
         )

@@ -42,7 +42,6 @@ Prompt = str | list[int]
 IGNORED = frozenset(
     {
         "metadata",
-        "parallel_tool_calls",
         "prompt_cache_key",
         "prompt_cache_retention",
         "safety_identifier",
@@ -70,6 +69,7 @@ UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 
 # The same, for completions only: these belong to chats.
 UNSUPPORTED_IN_COMPLETION: Mapping[str, tuple[object, ...]] = {
+    "parallel_tool_calls": (True, False),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_logprobs": (0,),
@@ -240,11 +240,6 @@ class GenerationRequest(_Strict):
         """Of how many likeliest tokens log probabilities are asked for; None for none at all."""
         raise NotImplementedError
 
-    @property
-    def format(self) -> dict[str, Any] | None:
-        """What the answer is held to."""
-        return self.response_format
-
 
 class CompletionRequest(GenerationRequest):
     """`POST /v1/completions`."""
@@ -338,30 +333,20 @@ class ChatRequest(GenerationRequest):
     top_logprobs: int | None = Field(default=None, ge=0, le=limits.MAX_LOGPROBS)
     tools: list[Tool] | None = Field(default=None, max_length=limits.MAX_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def chosen_tool(self) -> str | None:
+        """The function that has to be called."""
+        return self.tool_choice.function.name if isinstance(self.tool_choice, ChosenTool) else None
 
     @property
     def callable_tools(self) -> list[Tool]:
         """The tools that the answer may call."""
         if not self.tools or self.tool_choice == "none":
             return []
-        if isinstance(self.tool_choice, ChosenTool):
-            name = self.tool_choice.function.name
-            return [tool for tool in self.tools if tool.function.name == name]
-        return self.tools
-
-    @property
-    def format(self) -> dict[str, Any] | None:
-        """A call where tools are to be called, else what `response_format` says."""
-        if not self.callable_tools:
-            return self.response_format
-        return {
-            "type": "tool_call",
-            "functions": [
-                tool.function.model_dump(include={"name", "parameters"})
-                for tool in self.callable_tools
-            ],
-            "required": self.tool_choice not in (None, "auto"),
-        }
+        name = self.chosen_tool
+        return [tool for tool in self.tools if name in (None, tool.function.name)]
 
     @property
     def alternatives(self) -> int | None:

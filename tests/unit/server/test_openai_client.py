@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from openai.types.chat import (
     ChatCompletionToolParam,
 )
 
+from tests.support.bundles import with_files
 from tests.unit.server.served import ServerProcess
 
 PROMPT = "The capital of France is"
@@ -306,6 +308,28 @@ def test_a_call_of_a_function(tiny: openai.OpenAI, name: str | None) -> None:
     ]
     answer = tiny.chat.completions.create(model="tiny", messages=again, tools=TOOLS, max_tokens=5)
     assert answer.choices[0].finish_reason in ("length", "stop", "tool_calls")
+
+
+TEMPLATE = """{% if tools %}Tools: {{ tools | tojson }}
+<tool_call>{"name": <name>, "arguments": <object>}</tool_call>
+{% endif %}{% for message in messages %}{{ message.role }}: {{ message.content }}
+{% endfor %}"""
+
+
+def test_calls_in_the_form_of_the_template(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
+    with_files(bundle, TEMPLATE)
+    options: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": TOOLS}
+    with ServerProcess(bundle) as server:
+        create = client_of(server).chat.completions.create
+        one = create(**options, tool_choice="required", parallel_tool_calls=False, max_tokens=400)
+        assert one.choices[0].finish_reason == "tool_calls"
+        (call,) = one.choices[0].message.tool_calls
+        assert call.function.name in ("paint", "stop")
+        broken = {"name": "x", "parameters": {"not": {}}}
+        with pytest.raises(openai.BadRequestError) as wrong:
+            create(**options | {"tools": [{"type": "function", "function": broken}]})
+        assert wrong.value.param == "tools"
 
 
 def test_errors_have_the_client_s_types(tiny: openai.OpenAI) -> None:

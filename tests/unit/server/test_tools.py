@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from typing import Any
 
 import httpx
@@ -11,8 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlr.grammar.matcher import Matcher
+from mlr.grammar.tool_calls import tool_call_grammar
 from mlr.server.schema import ChatRequest, parse
-from mlr.server.tools import CallReader, message_of, template_messages, template_tools
+from mlr.server.tools import (
+    TAGS,
+    CallReader,
+    answer_format,
+    call_tags,
+    message_of,
+    template_messages,
+    template_tools,
+)
+from tests.unit.grammar.test_json_schema import draw_text
 
 TOOL = {
     "type": "function",
@@ -33,6 +45,9 @@ ANSWERED = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
 ]
+
+
+HERMES = '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
 
 
 def request(**fields: Any) -> ChatRequest:
@@ -98,9 +113,94 @@ def test_a_call_that_was_cut_off(text: str, message: dict[str, str]) -> None:
         assert made["tool_calls"][0]["function"]["arguments"] == message["arguments"]
 
 
+def read(text: str, cuts: list[int], reason: str = "stop") -> tuple[dict[str, Any], str]:
+    """The message that is read from an answer in pieces, and why it ended."""
+    reader = CallReader(TAGS)
+    deltas = [delta for piece in pieces(text, cuts) for delta in reader.push(piece)]
+    last, reason = reader.finish(reason)
+    return message_of(deltas + last), reason
+
+
+CUTS = st.lists(st.integers(0, 150), max_size=8)
+
+
+@given(cuts=CUTS, before=st.sampled_from(["", "Let me see.\n", "1 < 2 <tool <<tool_"]))
+def test_calls_between_tags(cuts: list[int], before: str) -> None:
+    """However they are cut; what looks like a tag within a text is none."""
+    arguments = ['{"city": "Paris </tool_call> \\"}{"}', "{}"]
+    calls = [
+        f'<tool_call>\n{{"name": "{name}", "arguments": {text}}}\n</tool_call>'
+        for name, text in zip(["weather", "time"], arguments, strict=True)
+    ]
+    message, reason = read(before + "\n".join(calls), cuts)
+    assert reason == "tool_calls"
+    assert message["content"] == (before or None)
+    made = [call["function"] for call in message["tool_calls"]]
+    assert made == [
+        {"name": "weather", "arguments": arguments[0]},
+        {"name": "time", "arguments": arguments[1]},
+    ]
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+
+
+@given(cuts=CUTS, text=st.sampled_from(["", "<", "{}", "a <tool_call", "<think>hm</think> b"]))
+def test_text_without_a_tag(cuts: list[int], text: str) -> None:
+    expected = {"role": "assistant", "content": text, "refusal": None}
+    assert read(text, cuts) == (expected, "stop")
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("tags", [None, list(TAGS)])
+def test_what_the_grammar_allows_is_read(required: bool, tags: list[str] | None) -> None:
+    """Texts drawn at random from the grammar."""
+    functions = [
+        {"name": "weather", "parameters": TOOL["function"]["parameters"]},  # type: ignore[index]
+        {"name": "time", "parameters": None},
+    ]
+    matcher = Matcher(tool_call_grammar(functions, required=required, tags=tags))
+    chance = random.Random(5)
+    called = 0
+    for _ in range(60):
+        text = draw_text(matcher, chance)
+        reader = CallReader(tags)
+        deltas = [delta for character in text for delta in reader.push(character)]
+        last, reason = reader.finish("stop")
+        message = message_of(deltas + last)
+        for call in message.get("tool_calls", ()):
+            assert call["function"]["name"] in ("weather", "time")
+            assert isinstance(json.loads(call["function"]["arguments"]), dict)
+        if reason == "stop":
+            assert message["content"] == text
+        called += reason == "tool_calls"
+    assert called == 60 if required else called < 60
+
+
+def test_a_call_may_follow_a_text() -> None:
+    functions = [{"name": "time", "parameters": None}]
+    matcher = Matcher(tool_call_grammar(functions, required=False, tags=list(TAGS)))
+    call = b'<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+    thought = b"<think>\nwell <tool\n</think>\n\n"
+    for text in (b"", b"{}", b"<tool_", thought + call, call + b"\n" + call):
+        assert matcher.accepts(text)
+    for text in (b"<tool_call>", b"<tool_call>none", call + b"so", call.replace(b"time", b"tine")):
+        assert not matcher.accepts(text)
+    must = Matcher(tool_call_grammar(functions, required=True, tags=list(TAGS)))
+    assert must.accepts(call)
+    assert not must.accepts(b"text" + call)
+    one = tool_call_grammar(functions, required=False, tags=list(TAGS), several=False)
+    assert Matcher(one).accepts(call)
+    assert not Matcher(one).accepts(call + call)
+
+
+def test_tags_are_those_of_the_template() -> None:
+    assert call_tags(HERMES) == list(TAGS)
+    assert call_tags("{{ messages }}") is None
+    assert call_tags(HERMES + "<function=example>") is None  # arguments as XML
+
+
 def test_what_a_generation_is_held_to() -> None:
-    assert request().format is None
-    assert request(tools=[TOOL], tool_choice="none").format is None
+    assert answer_format(request(), HERMES) is None
+    assert answer_format(request(tools=[TOOL], tool_choice="none"), HERMES) is None
     function = {"name": "weather", "parameters": TOOL["function"]["parameters"]}  # type: ignore[index]
     for choice, required in (
         (None, False),
@@ -108,8 +208,17 @@ def test_what_a_generation_is_held_to() -> None:
         ("required", True),
         ({"type": "function", "function": {"name": "weather"}}, True),
     ):
-        made = request(tools=[TOOL], tool_choice=choice).format
-        assert made == {"type": "tool_call", "functions": [function], "required": required}
+        for template, tags in (("{{ messages }}", None), (HERMES, list(TAGS))):
+            assert answer_format(request(tools=[TOOL], tool_choice=choice), template) == {
+                "type": "tool_call",
+                "functions": [function],
+                "required": required,
+                "tags": tags,
+                "several": not isinstance(choice, dict),
+            }
+    made = answer_format(request(tools=[TOOL], parallel_tool_calls=False), HERMES)
+    assert made is not None
+    assert not made["several"]
 
 
 def test_a_template_that_knows_of_tools_gets_them() -> None:
