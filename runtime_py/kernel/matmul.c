@@ -39,7 +39,9 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
       v128_t w0 = wasm_v128_load(tile + 16 + 32 * g), w1 = wasm_v128_load(tile + 32 + 32 * g);
       for (uint32_t t = 0; t < n; t++) {
         const uint8_t *split = x->split + 2 * ((uint64_t)(token + t) * x->cols + 32 * b + 4 * g);
-        v128_t p = wasm_v128_load32_splat(split), m = wasm_v128_load32_splat(split + 4);
+        v128_t both = wasm_v128_load(split); /* one load for two splats, as in splat_32 */
+        __asm__("" : "+r"(both));
+        v128_t p = wasm_i32x4_shuffle(both, both, 0, 0, 0, 0), m = wasm_i32x4_shuffle(both, both, 1, 1, 1, 1);
         /* of each pair of products at most both are in the one part or in the other: no overflow */
         v128_t s0 = wasm_i16x8_sub(wasm_i16x8_relaxed_dot_i8x16_i7x16(w0, p),
                                    wasm_i16x8_relaxed_dot_i8x16_i7x16(w0, m));
