@@ -2,10 +2,15 @@ import { platform } from "#platform";
 import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
 import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
-import type { OnProgress } from "../kernel/weights";
-import { STALL_MS } from "../shards/network";
+import type { OnProgress, Stored } from "../kernel/weights";
+import { Bundle } from "../runner/bundle";
+import { type Network, STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
+import type { EngineOptions } from "../shared/protocol";
+import { Preparation, type Wanted } from "./preparation";
+
+const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
 
 const NOT_STORED = {
   some: "The browser's storage is full: part of the model is downloaded again next time.",
@@ -25,6 +30,10 @@ export class PythonHost {
   readonly #builds: KernelBuilds;
   readonly #threads: Helpers;
   readonly #loaders: Helpers;
+  readonly #network: Network = { fetch: platform.fetch, stallMs: STALL_MS };
+  /** Files that Python is going to ask for. */
+  readonly #early = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
+  #preparation: Promise<Preparation | null> = Promise.resolve(null);
 
   /**
    * `base` is the directory that the page's files are served from; `threads` is how many are
@@ -41,8 +50,35 @@ export class PythonHost {
     this.#loaders = new Helpers("loader", start("loader.js"), this.isolated ? 1 : 0);
   }
 
-  /** The body of a URL, of at most `limit` bytes and one more. */
-  async readUrl(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  /**
+   * Begin to load what Python is going to load, for `threads` threads. Without memory that workers
+   * share it would have to wait for this thread, which Python takes.
+   */
+  prepare(url: string, threads: number, options: EngineOptions): void {
+    if (!this.isolated) return;
+    this.#preparation = this.#prepare(url, threads, options).catch(() => null);
+  }
+
+  async #prepare(url: string, threads: number, options: EngineOptions): Promise<Preparation | null> {
+    const fetch = async (place: string) => {
+      const bytes = this.#read(place, MAX_MANIFEST_BYTES);
+      this.#early.set(place, bytes);
+      return new Response(await bytes);
+    };
+    const bundle = await Bundle.open(url, { fetch, stallMs: STALL_MS });
+    const means = { builds: this.#builds, network: this.#network, threads: this.#threads, loaders: this.#loaders };
+    const available = this.deviceMemory * 2 ** 30 || Infinity;
+    return Preparation.begin(bundle, options, threads, available, means);
+  }
+
+  /** The body of a URL, of at most `limit` bytes. */
+  readUrl(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+    const early = this.#early.get(url);
+    this.#early.delete(url);
+    return early ?? this.#read(url, limit);
+  }
+
+  async #read(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
       const response = await fetch(url, { cache: "no-cache" });
       if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`);
@@ -80,18 +116,33 @@ export class PythonHost {
     totalBytes: number,
     onProgress: OnProgress,
   ): Promise<Kernel> {
-    const spec = JSON.parse(specification) as VariantSpec;
-    const options = { contextLength, threads, sequences, flags };
-    const kernel = await Kernel.open(this.#builds, descriptor, options, totalBytes);
+    const wanted = {
+      specification: JSON.parse(specification) as VariantSpec,
+      descriptor,
+      options: { contextLength, threads, sequences, flags },
+    };
     try {
-      const stored = await kernel.load(spec, { fetch: platform.fetch, stallMs: STALL_MS }, this.#threads, this.#loaders, onProgress);
+      const preparation = await this.#preparation;
+      const [kernel, stored] =
+        (await preparation?.take(wanted, onProgress)) ?? (await this.#load(wanted, totalBytes, onProgress));
       if (stored !== "all") this.notices.push(NOT_STORED[stored]);
-    } catch (error) {
-      kernel.close();
-      throw error;
+      return kernel;
     } finally {
       this.#threads.close();
     }
-    return kernel;
+  }
+
+  async #load(
+    { specification, descriptor, options }: Wanted,
+    totalBytes: number,
+    onProgress: OnProgress,
+  ): Promise<[Kernel, Stored]> {
+    const kernel = await Kernel.open(this.#builds, descriptor, options, totalBytes);
+    try {
+      return [kernel, await kernel.load(specification, this.#network, this.#threads, this.#loaders, onProgress)];
+    } catch (error) {
+      kernel.close();
+      throw error;
+    }
   }
 }

@@ -84,7 +84,9 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
 
 async function load(request: Extract<Request, { type: "load" }>): Promise<unknown> {
   const base = new URL(".", import.meta.url);
-  const host = new PythonHost(base, likelyThreads(request.options.threads));
+  const threads = likelyThreads(request.options.threads);
+  const host = new PythonHost(base, threads);
+  host.prepare(request.url, threads, request.options);
   report("start", 0, 1);
   const { pyodide, fromSnapshot } = await Promise.race([startPython(base), strayFailure()]);
   report("start", 1, 1);
