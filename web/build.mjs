@@ -12,7 +12,12 @@ const OUTPUT = join(PYTHON, "server", "page");
 const STAGING = `${OUTPUT}.new`;
 
 // What never runs in a browser.
-const NOT_IN_BROWSERS = ["cli", "server", "page", "engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py", "terminal.py", "__main__.py"];
+const NOT_IN_BROWSERS = [
+  ...["cli", "server", "page", "terminal.py", "__main__.py"],
+  ...["engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py"],
+  ...["gguf", "safetensors", "detect", "cursor", "source"].map((name) => `formats/${name}.py`), // model files
+  ...["tokenizer/chat.py", "tokenizer/chat_sandbox.py"], // they need Jinja2
+];
 const PYODIDE_FILES = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"];
 
 /** The package `mlr` as a mapping of path to source text. */

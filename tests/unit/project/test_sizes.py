@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.unit.project.test_imports import imports_of, is_module
 
 ROOT = Path(__file__).resolve().parents[3]
 KERNELS = ROOT / "runtime_py" / "mlr" / "engines" / "kernel"
@@ -82,6 +85,26 @@ def test_page_without_pyodide(page: list[Path]) -> None:
     not_taken = {"kernel-simd.wasm", "kernel-relaxed64.wasm"}
     taken = [path for path in page if path.name not in not_taken and not is_pyodide(path)]
     assert total(taken) < PAGE_BUDGET
+
+
+def test_the_page_has_all_of_the_python_that_it_imports_and_no_more(page: list[Path]) -> None:
+    source = PAGE / "mlr-python.json"
+    paths = {Path(name) for name in json.loads(source.read_bytes())}
+    there = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths}
+    found: set[str] = set()
+    pending = ["mlr.session", "mlr.hosts.pyodide"]
+    while pending:
+        module = pending.pop()
+        if module in found or not module.startswith("mlr") or not is_module(module):
+            continue
+        found.add(module)
+        pending += [module.rpartition(".")[0]]
+        folder = ROOT / "runtime_py" / Path(*module.split("."))
+        path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        pending += [one.module for one in imports_of(path, module)]
+    # chosen by the host that it is not, or by a name that the page does not give
+    elsewhere = {"mlr.engines.kernel.wasmtime", "mlr.engines.reference", "mlr.hosts.cpython"}
+    assert {module for module in found if not module.startswith(tuple(elsewhere))} == there
 
 
 def test_pyodide(page: list[Path]) -> None:
