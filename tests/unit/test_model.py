@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mlr
-from mlr.bundle.manifest import parse_manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.engines.kernel.opening import plan_variant
 from mlr.errors import CapacityError, EngineError, ManifestError, MlrError, RequestError
 from mlr.hosts import current

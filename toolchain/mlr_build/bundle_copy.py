@@ -12,8 +12,8 @@ from mlr.bundle.manifest import (
     FileEntry,
     Manifest,
     Shard,
-    parse_manifest,
 )
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.errors import BundleError, IntegrityError
 from mlr_build.progress import Advance
 

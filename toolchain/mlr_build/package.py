@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mlr.bundle.manifest import (
     MANIFEST_NAME,
-    MAX_CHUNK_BYTES,
     FileEntry,
     Manifest,
     Origin,
@@ -20,8 +19,9 @@ from mlr.bundle.manifest import (
     SpecialTokens,
     TokenizerEntry,
     Variant,
-    parse_manifest,
 )
+from mlr.bundle.manifest_reader import parse_manifest
+from mlr.bundle.variant_reader import MAX_CHUNK_BYTES
 from mlr.errors import IntegrityError, RequestError
 from mlr.formats.source import ByteSource
 from mlr.tokenizer import Tokenizer

@@ -17,8 +17,8 @@ from mlr.bundle.manifest import (
     FileEntry,
     Manifest,
     Variant,
-    parse_manifest,
 )
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.bundle.stream import stream_chunks
 from mlr.errors import BundleError, RequestError
 from mlr.hosts.base import Host

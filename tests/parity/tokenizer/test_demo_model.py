@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as Oracle
 
-from mlr.bundle.manifest import parse_manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.tokenizer import load_tokenizer
 from tests.parity.tokenizer.corpus import TEXTS
 

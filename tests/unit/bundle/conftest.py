@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlr.bundle.manifest import Manifest, parse_manifest
+from mlr.bundle.manifest import Manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr_build.package import package
 from mlr_build.progress import open_progress
 from mlr_build.sources import open_source

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import mlr.bundle.manifest as module
-from mlr.bundle.manifest import LATER_FIELDS, Manifest, parse_manifest
+from mlr.bundle.manifest import LATER_FIELDS, Manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.errors import LoadError, ManifestError, UnsupportedModelError
 from mlr.formats.model_config import ModelConfig
 
@@ -339,7 +339,7 @@ def test_json_that_is_none(text: bytes, message: str) -> None:
 
 
 def test_a_manifest_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", 10)
+    monkeypatch.setattr("mlr.bundle.manifest_reader.MAX_MANIFEST_BYTES", 10)
     with pytest.raises(ManifestError, match="is larger than 10 bytes"):
         parse_manifest(b" " * 11, "m.json")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mlr.bundle.cache import DiskCache
-from mlr.bundle.manifest import Manifest, parse_manifest
+from mlr.bundle.manifest import Manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.errors import FetchError, IntegrityError, ManifestError, StorageError
 from mlr_build.package import package
 from mlr_build.progress import open_progress

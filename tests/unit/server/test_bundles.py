@@ -14,7 +14,7 @@ import pytest
 
 from mlr import hosts
 from mlr.bundle.cache import DiskCache
-from mlr.bundle.manifest import parse_manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.bundle.reader import Bundle, open_bundle
 from mlr.server.app import create_app
 from mlr.server.bundles import BundleFiles

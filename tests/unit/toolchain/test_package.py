@@ -8,7 +8,8 @@ from typing import Any
 import gguf
 import pytest
 
-from mlr.bundle.manifest import Manifest, SpecialToken, SpecialTokens, parse_manifest
+from mlr.bundle.manifest import Manifest, SpecialToken, SpecialTokens
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr.errors import (
     FormatError,
     IntegrityError,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlr.bundle.manifest import Manifest, parse_manifest
+from mlr.bundle.manifest import Manifest
+from mlr.bundle.manifest_reader import parse_manifest
 from mlr_build.cli import main
 from tests.support.tiny_bert import tiny_bert
 
