@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import mlr.bundle.reader
-import mlr.engines.kernel.opening  # noqa: F401
+import mlr.engines.kernel.opening
+import mlr.tokenizer.gguf  # noqa: F401
 from mlr import hosts
 from mlr.errors import EngineError, MlrError
 from mlr.generation import Completion, Token

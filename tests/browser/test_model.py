@@ -58,6 +58,27 @@ def test_stream_and_generate_agree(opened: Tab, tiny_bundle: Path) -> None:
     assert result["info"]["memory"]["total"] > result["info"]["memory"]["weights"] > 0
 
 
+def test_weights_that_came_early_are_used_only_as_python_wants_them(
+    opened: Tab, tiny_bundle: Path
+) -> None:
+    """An option that JavaScript does not know makes Python ask for another kernel."""
+    result = opened.run("""
+        const found = [];
+        for (const options of [{}, {sequences: 3}]) {
+            const model = await mlr.load("/bundles/tiny/", {contextLength: 200, ...options});
+            const {tokenIds} = await model.generate("hello", {maxTokens: 10});
+            found.push({tokenIds, cache: model.info.memory.kvCache});
+            await model.close();
+        }
+        return found;
+    """)
+    expected = natively(
+        tiny_bundle, lambda model: model.generate("hello", max_tokens=10), context_length=200
+    )
+    assert [one["tokenIds"] for one in result] == [expected.token_ids] * 2
+    assert result[1]["cache"] == 3 * result[0]["cache"]
+
+
 def test_leaving_the_loop_stops_the_engine(opened: Tab) -> None:
     result = opened.run("""
         const model = await mlr.load("/bundles/tiny/");

@@ -84,9 +84,11 @@ class GgufFields:
         values = self._numbers("scores")
         if values is None:
             return array("d", bytes(8 * self.size))
-        if not all(map(math.isfinite, values)):
+        packed = isinstance(values, memoryview)
+        # of numbers of 32 bits the sum is finite if all are
+        if not (math.isfinite(sum(values)) if packed else all(map(math.isfinite, values))):
             raise TokenizerError(f"{PREFIX}scores: every score must be a finite number")
-        return values if isinstance(values, memoryview) else array("d", values)
+        return values if packed else array("d", values)
 
     def required(self, name: str, why: str) -> int:
         """The id of a special token that something needs."""

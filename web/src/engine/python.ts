@@ -106,7 +106,7 @@ function install(pyodide: Pyodide, sources: Record<string, string>): void {
     pyodide.FS.mkdirTree(path.slice(0, path.lastIndexOf("/")));
     pyodide.FS.writeFile(path, text);
   }
-  pyodide.runPython("import importlib; importlib.invalidate_caches(); import mlr.session");
+  pyodide.runPython("import importlib; importlib.invalidate_caches(); import mlr.hosts.pyodide, mlr.session");
 }
 
 async function readSources(base: URL): Promise<Record<string, string>> {
