@@ -62,6 +62,8 @@ function manifest({ version, license, engines }) {
     type: "module",
     engines,
     sideEffects: false,
+    // what only tests need stays here
+    files: [...Object.keys(HOSTS), "types", "handler.js", ...KERNELS, "!**/testing.js"],
     exports: {
       ".": {
         workerd: { types: "./types/client/workerd.d.ts", default: "./workerd/mlr.js" },

@@ -57,6 +57,16 @@ def test_bundlers_find_every_file(package: Path) -> None:
         assert any(started in script for script in scripts)
 
 
+def test_what_is_published_is_what_is_used(package: Path) -> None:
+    packed = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json"], cwd=package, capture_output=True, check=True
+    )
+    (listed,) = json.loads(packed.stdout)
+    names = {entry["path"] for entry in listed["files"]}
+    there = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert names == {name for name in there if not name.endswith("/testing.js")}
+
+
 def test_no_code_is_made_from_text(package: Path) -> None:
     """Edge workers and strict pages refuse `eval` and `new Function`."""
     for name in ("browser/worker.js", "workerd/mlr.js"):
