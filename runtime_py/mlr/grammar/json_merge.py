@@ -20,6 +20,7 @@ ANNOTATIONS = frozenset(
         "definitions",
         "deprecated",
         "description",
+        "discriminator",  # OpenAPI's, and Pydantic's: which member tells the branches apart
         "example",
         "examples",
         "readOnly",
