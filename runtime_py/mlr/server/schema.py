@@ -1,20 +1,15 @@
 """What a request to `/v1/completions` and `/v1/chat/completions` may hold.
 
-Pydantic checks names, types and ranges. Parameters of OpenAI's interface that mlr does not have
-are accepted with the value that means "off", since clients send those, and are refused by name
-otherwise: nothing that would change the answer is ignored.
+Pydantic checks names, types and ranges; `parameters` has what is not supported.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     StringConstraints,
@@ -24,6 +19,15 @@ from pydantic_core import PydanticCustomError
 
 from mlr.server import limits
 from mlr.server.errors import ApiError
+from mlr.server.parameters import (
+    IGNORED,
+    UNSUPPORTED,
+    UNSUPPORTED_IN_COMPLETION,
+    UNSUPPORTED_IN_MESSAGE,
+    Strict,
+    without_unsupported,
+)
+from mlr.server.tool_schema import ChosenTool, Tool, ToolCall
 
 __all__ = [
     "ChatRequest",
@@ -37,51 +41,6 @@ __all__ = [
 ]
 
 Prompt = str | list[int]
-
-# Sent by clients for bookkeeping at OpenAI; they do not change an answer.
-IGNORED = frozenset(
-    {
-        "metadata",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "user",
-    }
-)
-
-# Not supported: parameter → the values (besides null) that ask for nothing.
-UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
-    "audio": (),
-    "best_of": (1,),
-    "function_call": ("none",),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "modalities": (["text"],),
-    "n": (1,),
-    "prediction": (),
-    "reasoning_effort": ("none",),
-    "suffix": ("",),
-    "verbosity": (),
-    "web_search_options": (),
-}
-
-# The same, for completions only: these belong to chats.
-UNSUPPORTED_IN_COMPLETION: Mapping[str, tuple[object, ...]] = {
-    "parallel_tool_calls": (True, False),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-}
-
-# The same for the fields of a message: clients send answers back as they got them.
-UNSUPPORTED_IN_MESSAGE: Mapping[str, tuple[object, ...]] = {
-    "annotations": ([],),
-    "audio": (),
-    "function_call": (),
-    "refusal": (),
-}
 
 
 def _problem(message: str) -> PydanticCustomError:
@@ -160,53 +119,23 @@ def _content(value: object) -> str:
     return "".join(texts)
 
 
-def _without_unsupported(
-    value: Mapping[str, Any], unsupported: Mapping[str, tuple[object, ...]]
-) -> dict[str, Any]:
-    """`value` less the unsupported fields; raises `ApiError` for one that asks for something."""
-    kept = {}
-    for name, item in value.items():
-        if name not in unsupported:
-            kept[name] = item
-        elif item is not None and not any(_same(item, off) for off in unsupported[name]):
-            hint = "".join(f" or send {off!r}" for off in unsupported[name][:1])
-            raise ApiError(
-                400,
-                f"{name!r} is not supported here: leave it out{hint}",
-                param=name,
-                code="unsupported_parameter",
-            )
-    return kept
-
-
-def _same(value: object, other: object) -> bool:
-    """Equality that keeps false apart from 0 and true from 1."""
-    return value == other and isinstance(value, bool) == isinstance(other, bool)
-
-
 def _message_fields(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    fields = _without_unsupported(value, UNSUPPORTED_IN_MESSAGE)
+    fields = without_unsupported(value, UNSUPPORTED_IN_MESSAGE)
     if fields.get("tool_calls"):
         fields.setdefault("content", None)
     return fields
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {}
-
-
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """`stream_options`."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class GenerationRequest(_Strict):
+class GenerationRequest(Strict):
     """What both endpoints take."""
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = UNSUPPORTED
@@ -226,7 +155,7 @@ class GenerationRequest(_Strict):
         list[Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_STOP_LENGTH)],],
         Field(max_length=limits.MAX_STOPS),
         BeforeValidator(_as_list),
-    ] = []
+    ] = Field(default_factory=list)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -244,7 +173,10 @@ class GenerationRequest(_Strict):
 class CompletionRequest(GenerationRequest):
     """`POST /v1/completions`."""
 
-    unsupported = {**UNSUPPORTED, **UNSUPPORTED_IN_COMPLETION}
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **UNSUPPORTED,
+        **UNSUPPORTED_IN_COMPLETION,
+    }
 
     prompt: Annotated[list[Prompt], PlainValidator(_prompts)]
     echo: bool | None = None
@@ -258,32 +190,7 @@ class CompletionRequest(GenerationRequest):
         return self.logprobs
 
 
-FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-
-
-class CalledFunction(_Strict):
-    """The function of a call that a model has made."""
-
-    name: FunctionName
-    arguments: str
-
-    def parsed(self) -> Any:
-        """The arguments; as text where they are not JSON."""
-        try:
-            return json.loads(self.arguments)
-        except (ValueError, RecursionError):
-            return self.arguments
-
-
-class ToolCall(_Strict):
-    """A call that a model has made, as it is sent back."""
-
-    id: str
-    type: Literal["function"]
-    function: CalledFunction
-
-
-class Message(_Strict):
+class Message(Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -291,35 +198,6 @@ class Message(_Strict):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-
-
-class Function(_Strict):
-    """A function that a model may call."""
-
-    name: FunctionName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(_Strict):
-    """One of `tools`."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class ChosenName(_Strict):
-    """A function by its name."""
-
-    name: FunctionName
-
-
-class ChosenTool(_Strict):
-    """A tool that the model has to use."""
-
-    type: Literal["function"]
-    function: ChosenName
 
 
 class ChatRequest(GenerationRequest):
@@ -354,7 +232,7 @@ class ChatRequest(GenerationRequest):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-class EmbeddingRequest(_Strict):
+class EmbeddingRequest(Strict):
     """`POST /v1/embeddings`. `prompt_name` and `truncate` are not OpenAI's."""
 
     model: str
@@ -365,7 +243,7 @@ class EmbeddingRequest(_Strict):
     truncate: bool | None = None
 
 
-class RerankRequest(_Strict):
+class RerankRequest(Strict):
     """`POST /v1/rerank`, as Jina's and Cohere's."""
 
     model: str
@@ -376,12 +254,12 @@ class RerankRequest(_Strict):
     truncate: bool | None = None
 
 
-Request = TypeVar("Request", bound=_Strict)
+Request = TypeVar("Request", bound=Strict)
 
 
 def parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
     """Check a request's body; raises `ApiError` 400 naming the first parameter that is wrong."""
-    known = _without_unsupported(body, kind.unsupported)
+    known = without_unsupported(body, kind.unsupported)
     known = {name: value for name, value in known.items() if name not in IGNORED}
     try:
         request = kind.model_validate(known)
