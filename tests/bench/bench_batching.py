@@ -1,5 +1,5 @@
-"""What generating together gains: tokens a second of 1, 2 and 4 sequences, the first token with
-and without a cached prefix, and guessing by look-up on text that repeats itself and that does not.
+"""What generating together gains: tokens a second of 1, 2 and 4 sequences, and the first token with
+and without a cached prefix.
 
     python -m tests.bench.bench_batching bundles/gemma-3-270m --threads 2
 """
@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import time
 from statistics import median
-from typing import Any
 
 import mlr
 from mlr.generation import Completion
@@ -20,7 +19,6 @@ NEW_TOKENS = 48
 PREFIX_TOKENS = 512
 TOPICS = ("The sea", "A small town", "In the year 1900,", "The engine of a car")
 LINE = "The quick brown fox jumps over the lazy dog while seven wizards box. "
-CODE = "".join(f"def get_{n}(self):\n    return self._{n}\n\n" for n in ("name", "size", "kind"))
 
 
 async def main() -> None:
@@ -51,15 +49,6 @@ async def main() -> None:
             f"first token after {PREFIX_TOKENS} tokens: {median(fresh):.0f} ms; "
             f"with the prefix cached: {median(cached):.0f} ms"
         )
-        for name, text in (("repetitive", CODE), ("other", TOPICS[0])):
-            plain, guessed = [], []
-            for _ in range(options.repeats):
-                plain.append(await _decode_rate(model, text, speculate=None))
-                guessed.append(await _decode_rate(model, text, speculate="lookup"))
-            print(
-                f"{name} text: {median(plain):.1f} tokens/s, guessing {median(guessed):.1f}, "
-                f"{median(guessed) / median(plain):.2f}×"
-            )
 
 
 async def _together(model: Model, count: int) -> float:
@@ -82,12 +71,6 @@ async def _first_token(model: Model, prompt: list[int]) -> float:
     completion: Completion = await model.generate(prompt, max_tokens=1)
     assert completion.timings.first_token_ms is not None
     return completion.timings.first_token_ms
-
-
-async def _decode_rate(model: Model, text: str, **options: Any) -> float:
-    completion = await model.generate(text, max_tokens=2 * NEW_TOKENS, **options)
-    assert completion.timings.decode_tokens_per_s is not None
-    return completion.timings.decode_tokens_per_s
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class DraftModel:
         held, tokens = self._held[moment.sequence], moment.tokens
         unread = tokens[self._shared(moment.sequence, tokens) :]
         if len(unread) > FEW:
-            if len(unread) * self._token_seconds > moment.left * moment.price.plain / 2:
+            saving = moment.price.plain - moment.price.guess - self.pace.step
+            if len(unread) * self._token_seconds > moment.left * saving / 2:
                 return None
             part = unread[:-1][: self.engine.batch]
             start = self.clock()

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 __all__ = ["Pace", "PassCosts", "Price", "Round"]
 
-SMOOTHING = 0.2  # weight of the newest measurement of a time
+FASTER, SLOWER = 0.3, 0.1  # weights of a newer time: interference only ever makes it longer
+SAMPLES = 3  # of making a guess, before it is taken for known how long that takes
 ASSUMED = 0.3  # of a plain token: what a guess costs, until that is measured
 
 LEVELS = 4  # of confidence, each with a record of its own
 MEMORY = 20.0  # guesses: how far back a record reaches
 DOUBT = 1.0  # guesses that an assumption counts for
-EXPECTED = 0.7  # assumed chance of guesses yet to be made
+EXPECTED = 0.9  # assumed chance of guesses yet to be made
 LEAST = 0.3  # assumed chance of one made with no confidence; with full confidence it is 1
 RESTED = 0.7  # what a record still counts for after a rest
 TRIAL = 50  # guesses of a level not worth confirming, of which one is confirmed all the same
@@ -94,6 +95,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._step: float | None = None  # seconds, as measured
+        self._samples = 0
         self._credit = 1.0  # what is taken for true of that: it may have become quicker
         self._levels = [Record(LEAST + (1 - LEAST) * (n + 0.5) / LEVELS) for n in range(LEVELS)]
         self.expected = Record(EXPECTED)  # of guesses yet to be made
@@ -123,7 +125,12 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Note how long it took to make a guess."""
-        self._step, self._credit = _smoothed(self._step, seconds), 1.0
+        self._samples += 1
+        if self._step is not None and self._samples <= SAMPLES:
+            self._step = min(self._step, seconds)
+        else:
+            self._step = _smoothed(self._step, seconds)
+        self._credit = 1.0
 
     def confirmed(self, right: int) -> None:
         """Note how many guesses were right: the more, the shorter is the next rest."""
@@ -134,7 +141,9 @@ class Pace:
     @property
     def step(self) -> float:
         """Seconds that it takes to make a guess; 0 until that is known."""
-        return (self._step or 0.0) * self._credit
+        if self._step is None or self._samples < SAMPLES:
+            return 0.0
+        return self._step * self._credit
 
     def level(self, confidence: float) -> Record:
         """The record of guesses that were made with about this confidence."""
@@ -183,7 +192,7 @@ class Round:
 
 
 def _smoothed(old: float | None, new: float) -> float:
-    """A running mean that one stall of the machine does not spoil."""
+    """A running time, nearer to the least than to the mean."""
     if old is None:
         return new
-    return old + SMOOTHING * (min(new, 2 * old) - old if old else new)
+    return old + (FASTER if new < old else SLOWER) * (new - old)

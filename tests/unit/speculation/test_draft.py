@@ -124,7 +124,7 @@ def test_a_bad_draft_costs_little(bundles: Callable[..., Path], cost: float) -> 
         model.generate(PROMPT, max_tokens=500)
         plain = 500 * 1.1 + len(PROMPT) * 0.1
         assert drafted
-        assert meter.seconds < 1.12 * plain
+        assert meter.seconds < (1.12 if cost < 3 else 1.25) * plain
         # the next generations begin with what this one has shown
         before, count = meter.seconds, len(drafted)
         for start in range(10):

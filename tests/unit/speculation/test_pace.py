@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlr.speculation.pace import LONGEST, SHORTEST, Pace, PassCosts, Price
+from mlr.speculation.pace import LONGEST, SAMPLES, SHORTEST, Pace, PassCosts, Price
 
 PLAIN = 1.0  # seconds of a pass
 CONFIDENCE = 0.9
@@ -17,7 +17,8 @@ CONFIDENCE = 0.9
 def accustomed(chance: float, step: float) -> Pace:
     """A pace that has seen guesses of one confidence be right with one probability."""
     pace = Pace()
-    pace.took(step)
+    for _ in range(SAMPLES):
+        pace.took(step)
     draws = random.Random(3)
     for _ in range(400):
         pace.level(CONFIDENCE).add(draws.random() < chance)
@@ -96,12 +97,15 @@ def test_rests_grow_while_guesses_are_wrong_and_shrink_when_they_are_right() -> 
     assert rests[-1] == LONGEST + 1
     assert guesses < 100
     rest_of(pace, right=True, passes=3 * LONGEST)
-    assert rest_of(pace, right=False, passes=100)[0][0] == SHORTEST + 1
+    assert rest_of(pace, right=False, passes=300)[0][0] == SHORTEST + 1
 
 
 def test_where_a_guess_costs_as_much_as_a_pass_none_is_made() -> None:
     pace = Pace()
-    pace.took(PLAIN)
+    pace.took(100 * PLAIN)  # a stall, of which there may be one
+    assert pace.begin(Price(PLAIN, 0.1)) is not None
+    for _ in range(SAMPLES):
+        pace.took(PLAIN)
     assert pace.begin(Price(PLAIN, 0.1)) is None
 
 
@@ -114,10 +118,10 @@ def test_costs_of_passes() -> None:
         costs.learn(1, 0, 10.0)
         costs.learn(1, 4, 18.0)
         costs.learn(2, 0, 12.0)
-    costs.learn(1, 0, 10_000.0)  # the machine stood still
+    costs.learn(1, 0, 20.0)  # somebody else was running
     price = costs.price(1)
     assert price is not None
-    assert price.plain == pytest.approx(12.0), "10, and one that counts as twice that"
+    assert price.plain == pytest.approx(11.0)
     assert price.guess == pytest.approx(2.0)
     assert costs.price(2) == Price(6.0, price.guess)
     assert costs.price(3) is None
