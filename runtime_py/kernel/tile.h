@@ -185,13 +185,11 @@ INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Ro
       add_dots(sum, w, 4, row, column + 16 * u, n);
     }
   } else {
-    KEEP_LOOP for (uint32_t g = 0; g < 8; g += 2) {
-      for (uint32_t u = 0; u < 2; u++) {
-        v128_t raw = wasm_v128_load(groups + 16 * (g + u));
-        w[2 * u] = low_nibbles(raw);
-        w[2 * u + 1] = high_nibbles(raw);
-      }
-      add_dots(sum, w, 2, row, column + 4 * g, n);
+    KEEP_LOOP for (uint32_t h = 0; h < 8; h += 2) for (uint32_t g = h; g < h + 2; g++) {
+      v128_t raw = wasm_v128_load(groups + 16 * g);
+      w[0] = low_nibbles(raw);
+      w[1] = high_nibbles(raw);
+      add_dots(sum, w, 1, row, column + 4 * g, n);
     }
   }
 }
