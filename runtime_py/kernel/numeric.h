@@ -15,12 +15,22 @@ INLINE uint32_t bits_of(float f) {
   return bits;
 }
 
+/* A constant that is out of loops. Clang puts constants where they are used; wasmtime's compiler moves
+ * them, V8 makes them anew wherever they stand, of several instructions. */
+INLINE v128_t constant(v128_t v) {
+#ifndef MLR_NARROW
+  __asm__("" : "+r"(v));
+#endif
+  return v;
+}
+
 /* Four f16 held in the low halves of sign-extended 32-bit lanes, as f32. The exponent and the
  * fraction move into place and 2^112 makes up for the other bias; subnormals come out right.
  * Infinities and NaN become numbers of 65536 and more: they have no meaning in weights. */
 INLINE v128_t f16_lanes_to_f32(v128_t halves) {
-  v128_t bits = wasm_v128_and(wasm_i32x4_shl(halves, 13), wasm_i32x4_const_splat((int)0x8fffffff));
-  return wasm_f32x4_mul(bits, wasm_f32x4_const_splat(0x1p112f));
+  v128_t mask = constant(wasm_i32x4_const_splat((int)0x8fffffff));
+  v128_t bits = wasm_v128_and(wasm_i32x4_shl(halves, 13), mask);
+  return wasm_f32x4_mul(bits, constant(wasm_f32x4_const_splat(0x1p112f)));
 }
 INLINE v128_t load_f16x4(const uint16_t *p) { return f16_lanes_to_f32(wasm_i32x4_load16x4(p)); }
 INLINE float f16_to_f32(uint16_t h) {

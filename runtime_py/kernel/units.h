@@ -25,22 +25,21 @@ enum { PLANES = 2 };
 enum { PLANES = 1 };
 #endif
 
-INLINE v128_t low_nibbles(v128_t raw) { return wasm_v128_and(raw, wasm_i8x16_const_splat(0x0f)); }
-INLINE v128_t high_nibbles(v128_t raw) {
-  return wasm_v128_and(wasm_u16x8_shr(raw, 4), wasm_i8x16_const_splat(0x0f));
+/* The bits of `mask` of each byte, after shifting right by less than 8. */
+INLINE v128_t bits(v128_t v, uint32_t shift, uint8_t mask) {
+  return wasm_v128_and(shift ? wasm_u16x8_shr(v, shift) : v, constant(wasm_i8x16_splat((int8_t)mask)));
 }
 
-/* The bits of `mask` of each byte, after shifting right by less than 8. */
-#define BITS(v, shift, mask) \
-  wasm_v128_and(wasm_u16x8_shr(v, shift), wasm_i8x16_const_splat((int8_t)(mask)))
+INLINE v128_t low_nibbles(v128_t raw) { return bits(raw, 0, 15); }
+INLINE v128_t high_nibbles(v128_t raw) { return bits(raw, 4, 15); }
 
 /* Two groups of two bits. */
 INLINE void unpack_pairs(const uint8_t *pairs, v128_t w[4]) {
   v128_t raw = wasm_v128_load(pairs);
-  w[0] = wasm_v128_and(raw, wasm_i8x16_const_splat(3));
-  w[1] = BITS(raw, 2, 3);
-  w[2] = BITS(raw, 4, 3);
-  w[3] = BITS(raw, 6, 3);
+  w[0] = bits(raw, 0, 3);
+  w[1] = bits(raw, 2, 3);
+  w[2] = bits(raw, 4, 3);
+  w[3] = bits(raw, 6, 3);
 }
 
 INLINE void unpack_2(const uint8_t *unit, v128_t w[8]) {
@@ -52,22 +51,22 @@ INLINE void unpack_3(const uint8_t *unit, v128_t w[8]) {
   v128_t raw[3];
   for (uint32_t i = 0; i < 3; i++) {
     raw[i] = wasm_v128_load(unit + 16 * i);
-    w[2 * i] = wasm_v128_and(raw[i], wasm_i8x16_const_splat(7));
-    w[2 * i + 1] = BITS(raw[i], 3, 7);
+    w[2 * i] = bits(raw[i], 0, 7);
+    w[2 * i + 1] = bits(raw[i], 3, 7);
   }
-  w[6] = wasm_v128_or(BITS(raw[0], 6, 3), BITS(raw[2], 4, 4));
-  w[7] = wasm_v128_or(BITS(raw[1], 6, 3), BITS(raw[2], 5, 4));
+  w[6] = wasm_v128_or(bits(raw[0], 6, 3), bits(raw[2], 4, 4));
+  w[7] = wasm_v128_or(bits(raw[1], 6, 3), bits(raw[2], 5, 4));
 }
 
 INLINE void unpack_5(const uint8_t *unit, v128_t w[8]) {
   v128_t raw[5];
   for (uint32_t i = 0; i < 5; i++) {
     raw[i] = wasm_v128_load(unit + 16 * i);
-    w[i] = wasm_v128_and(raw[i], wasm_i8x16_const_splat(31));
+    w[i] = bits(raw[i], 0, 31);
   }
-  w[5] = wasm_v128_or(BITS(raw[0], 5, 7), BITS(raw[3], 3, 0x18));
-  w[6] = wasm_v128_or(BITS(raw[1], 5, 7), BITS(raw[4], 3, 0x18));
-  w[7] = wasm_v128_or(BITS(raw[2], 5, 7), wasm_v128_or(BITS(raw[3], 2, 8), BITS(raw[4], 1, 0x10)));
+  w[5] = wasm_v128_or(bits(raw[0], 5, 7), bits(raw[3], 3, 0x18));
+  w[6] = wasm_v128_or(bits(raw[1], 5, 7), bits(raw[4], 3, 0x18));
+  w[7] = wasm_v128_or(bits(raw[2], 5, 7), wasm_v128_or(bits(raw[3], 2, 8), bits(raw[4], 1, 0x10)));
 }
 
 /* Half of a unit: two groups. */
@@ -75,9 +74,9 @@ INLINE void unpack_half_6(const uint8_t *half, v128_t w[4]) {
   v128_t raw[3];
   for (uint32_t i = 0; i < 3; i++) {
     raw[i] = wasm_v128_load(half + 16 * i);
-    w[i] = wasm_v128_and(raw[i], wasm_i8x16_const_splat(63));
+    w[i] = bits(raw[i], 0, 63);
   }
-  w[3] = wasm_v128_or(BITS(raw[0], 6, 3), wasm_v128_or(BITS(raw[1], 4, 0x0c), BITS(raw[2], 2, 0x30)));
+  w[3] = wasm_v128_or(bits(raw[0], 6, 3), wasm_v128_or(bits(raw[1], 4, 0x0c), bits(raw[2], 2, 0x30)));
 }
 
 INLINE void unpack_6(const uint8_t *unit, v128_t w[8]) {
