@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlr.engines.base import Engine
 from mlr.errors import ContextLengthError, RequestError
@@ -14,6 +14,7 @@ from mlr.hosts.base import Host
 from mlr.pairs import Pair, join_pair
 from mlr.scheduler import Scheduler
 from mlr.tokenizer import Tokenizer
+from mlr.tokenizer.ids import token_ids
 
 if TYPE_CHECKING:
     from mlr.bundle.manifest import EmbeddingSettings
@@ -112,7 +113,7 @@ class Embedder:
             raise RequestError(
                 "normalize=False is not possible: this model's embeddings have the length 1"
             )
-        given = [texts] if isinstance(texts, str) else list(texts)
+        given = [texts] if isinstance(texts, str) else _several(texts, "texts")
         prompt = self._prompt(prompt_name)
         prepared = await self._host.run(self._prepare, given, prompt, truncate)
         vectors = await self._evaluate(prepared.ids)
@@ -129,7 +130,7 @@ class Embedder:
         For embeddings the model's own prompts for queries and documents are put in front, where
         it has them. To a model that ranks, token ids are a text without special tokens.
         """
-        given = list(documents)
+        given = _several(documents, "documents")
         if self._config.pooling == "rank":
             return await self._rank_pairs(query, given, truncate)
         self._require_embeddings()
@@ -161,7 +162,9 @@ class Embedder:
             raise RequestError("decoders that rank pairs of texts are not supported")
         around = self._tokenizer.pair_surroundings()
         first, *others = (
-            self._tokenizer.encode(text, add_special=False) if isinstance(text, str) else text
+            self._tokenizer.encode(text, add_special=False)
+            if isinstance(text, str)
+            else token_ids(text, "a query or document")
             for text in (query, *documents)
         )
         pairs = [join_pair(around, first, other, self.max_tokens) for other in others]
@@ -200,7 +203,10 @@ class Embedder:
         found: list[list[int]] = []
         cut: list[int] = []
         for index, text in enumerate(texts):
-            ids = self._tokenizer.encode(prompt + text) if isinstance(text, str) else list(text)
+            if isinstance(text, str):
+                ids = self._tokenizer.encode(prompt + text)
+            else:
+                ids = token_ids(text, f"text {index}")
             if not ids:
                 raise RequestError(f"text {index} has no tokens, so it has no embedding")
             if len(ids) > self.max_tokens:
@@ -251,6 +257,13 @@ def _sigmoid(score: float) -> float:
     """1 / (1 + e^-score), which does not overflow."""
     small = math.exp(-abs(score))
     return 1.0 / (1.0 + small) if score >= 0.0 else small / (1.0 + small)
+
+
+def _several(texts: Any, name: str) -> list[Text]:
+    """Texts as a list. One text would be taken for a list of its characters."""
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise RequestError(f"{name} must be a list of texts or of token ids, got {texts!r:.60}")
+    return list(texts)
 
 
 def _unit(vector: list[float]) -> list[float]:

@@ -16,7 +16,7 @@ from mlr import hosts
 from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
-from mlr.errors import RequestError
+from mlr.errors import EngineError, RequestError
 from mlr.generation import Completion, GenerationOptions, Token, TokenStream
 from mlr.grammar.constraint import Constrainer
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
@@ -24,6 +24,7 @@ from mlr.opening import EngineOptions, Source, open_engines
 from mlr.scheduler import Scheduler
 from mlr.speculation.draft import DraftModel, check_vocabulary
 from mlr.tokenizer import Tokenizer, load_tokenizer
+from mlr.tokenizer.ids import token_ids
 
 if TYPE_CHECKING:
     from mlr.bundle.manifest import EmbeddingSettings, License, Variant
@@ -140,7 +141,7 @@ class Model:
         if not self._embedder.generates:
             raise RequestError("this model makes embeddings, and no text")
         constraint = self._constrainer.start(checked.response_format)
-        ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = self.tokenize(prompt) if isinstance(prompt, str) else token_ids(prompt, "a prompt")
         return TokenStream(
             self.engine,
             self.tokenizer,
@@ -438,6 +439,11 @@ def _block(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        try:
+            runner.get_loop()
+        except RuntimeError:  # it has been closed, with its model
+            coroutine.close()
+            raise EngineError("the model is closed; load it again") from None
         return runner.run(coroutine)
     coroutine.close()
     raise RequestError(

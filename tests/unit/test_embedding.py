@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_what_is_refused(model: mlr.SyncModel, tiny_bundle: Path, bert_bundle: P
         model.embed(["cat", []])
     with pytest.raises(RequestError, match="not in the vocabulary"):
         model.embed([[10**6]])
+    kinds: list[Any] = [None, 5, b"cat"]
+    for wrong in kinds:
+        with pytest.raises(RequestError, match="texts must be a list"):
+            model.embed(wrong)
+    kinds = [[None], [5], [["cat"]], [[1.5]]]
+    for wrong in kinds:
+        with pytest.raises(RequestError, match="text 0 must be a text or token ids"):
+            model.embed(wrong)
+    with pytest.raises(RequestError, match="documents must be a list"):
+        model.rerank("cat", "dog")
     with pytest.raises(RequestError, match="makes embeddings, and no text"):
         model.generate("cat")
     with pytest.raises(RequestError, match="can be mean or cls, not 'last'"):

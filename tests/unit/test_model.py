@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import mlr
@@ -172,3 +174,36 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
+
+
+def test_prompts_of_a_wrong_kind(tiny_bundle: Path) -> None:
+    """They are the caller's fault, and the model goes on."""
+    with mlr.load_sync(tiny_bundle) as model:
+        for prompt in (None, 5, [1.5], ["a"], [None], {"messages": []}):
+            with pytest.raises(RequestError, match="a prompt must be a text or token ids"):
+                model.generate(prompt, max_tokens=2)
+        ids: Any = np.array([3, 4, 5])
+        expected = model.generate([3, 4, 5], max_tokens=2).token_ids
+        assert model.generate(ids, max_tokens=2).token_ids == expected
+        for name in ("top_k", "repeat_last_n", "seed"):
+            with pytest.raises(RequestError, match=f"{name} must be a whole number"):
+                model.generate([3], **{name: 1.5})
+
+
+@pytest.mark.parametrize("option", ["threads", "context_length", "sequences"])
+@pytest.mark.parametrize("value", [0, 1.5, "2", 10**9])
+def test_numbers_of_a_wrong_kind(tiny_bundle: Path, option: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=f"{option} must be between 1 and"):
+        mlr.load_sync(tiny_bundle, **{option: value})
+
+
+def test_a_blocking_model_that_is_closed(tiny_bundle: Path) -> None:
+    with mlr.load_sync(tiny_bundle) as model:
+        stream = model.stream("hello", max_tokens=5)
+        next(stream)
+    with pytest.raises(EngineError, match="closed; load it again"):
+        model.generate("hello")
+    with pytest.raises(EngineError, match="closed; load it again"):
+        next(stream)
+    with pytest.raises(EngineError, match="closed; load it again"):
+        model.embed("hello")

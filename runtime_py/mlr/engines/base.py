@@ -50,8 +50,10 @@ class Sampling:
             ("seed", 0, 2**64 - 1),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise RequestError(f"{name} must be a number, got {value!r}")
+            whole = name in ("top_k", "repeat_last_n", "seed")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                kind = "whole number" if whole else "number"
+                raise RequestError(f"{name} must be a {kind}, got {value!r:.60}")
             if not low <= value <= high:  # also refuses NaN
                 raise RequestError(f"{name} must be between {low} and {high}, got {value!r}")
 

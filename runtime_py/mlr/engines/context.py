@@ -17,9 +17,9 @@ def choose_context(config: ModelConfig, wanted: int | None) -> int:
     """
     if wanted is None:
         return min(config.context_length, DEFAULT_CONTEXT)
-    if not 1 <= wanted <= config.context_length:
+    if not isinstance(wanted, int) or not 1 <= wanted <= config.context_length:
         raise RequestError(
             f"context_length must be between 1 and the model's {config.context_length}, "
-            f"got {wanted}"
+            f"got {wanted!r:.40}"
         )
     return wanted

@@ -40,10 +40,12 @@ async def plan_variant(
     context_length = choose_context(config, context_length)
     if threads is None:
         threads = host.default_threads()
-    if not 1 <= threads <= MAX_THREADS:
-        raise RequestError(f"threads must be between 1 and {MAX_THREADS}, got {threads}")
-    if not 1 <= sequences <= MAX_SEQUENCES:
-        raise RequestError(f"sequences must be between 1 and {MAX_SEQUENCES}, got {sequences}")
+    for name, value, most in (
+        ("threads", threads, MAX_THREADS),
+        ("sequences", sequences, MAX_SEQUENCES),
+    ):
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise RequestError(f"{name} must be between 1 and {most}, got {value!r:.40}")
     if kv_type not in get_args(CacheType):
         raise RequestError(f"kv_type must be f16 or q8, got {kv_type!r}")
     if host.thread_limit_reason() is not None:

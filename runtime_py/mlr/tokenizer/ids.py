@@ -1,0 +1,21 @@
+"""Token ids that a caller gave."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from mlr.errors import RequestError
+
+__all__ = ["token_ids"]
+
+
+def token_ids(value: Any, what: str) -> list[int]:
+    """The ids in any iterable of whole numbers, NumPy's too; `what` names it in messages.
+
+    Raises `RequestError` for anything else.
+    """
+    try:
+        return [operator.index(item) for item in value]
+    except TypeError:
+        raise RequestError(f"{what} must be a text or token ids, got {value!r:.60}") from None
