@@ -9,6 +9,9 @@
  * Blocks begin at multiples of BLOCK positions of the sequence, sums go from position to position,
  * and what a row cannot see gets the weight 0: so a row's result depends on neither the rows beside
  * it, nor the pass it is computed in, nor the thread.
+ *
+ * A single token of a model with fewer key/value heads than threads gives too few such tasks. Then
+ * threads divide the positions first, for the scores, and next the columns of the values.
  */
 #include "numeric.h"
 
@@ -18,6 +21,7 @@ enum {
   ROWS = 64,  /* of a task */
   BLOCK = 64, /* positions between two looks at the largest score */
   CELLS = 16, /* positions widened at a time: a part of a block that fits the first-level cache */
+  COLUMNS = 32, /* of the values that a thread takes at least: what shares a scale in 8 bits */
 };
 
 /* The rows of a task, and how far each has come. */
@@ -31,12 +35,19 @@ typedef struct {
   float *scores; /* (ROWS, BLOCK) of the block under way, later the weights */
 } Rows;
 
+static bool has_few_tasks(void) {
+  const Config *c = &weights.config;
+  return c->causal && c->n_kv_heads < state.n_threads && c->n_heads / c->n_kv_heads <= ROWS;
+}
+
 void place_attention(void) {
   state.slopes = place(4ull * weights.config.n_heads);
   state.texts = place(sizeof(Run) * (uint64_t)state.batch);
   state.runs = place(sizeof(Run) * (uint64_t)state.batch);
   state.scores = place(4ull * state.n_threads * ROWS * BLOCK);
   state.cells = place(4ull * state.n_threads * CELLS * weights.config.head_dim);
+  if (has_few_tasks())
+    state.all_scores = place(4ull * weights.config.n_heads * (round_up(state.n_ctx, BLOCK) + BLOCK));
 }
 
 /* The slopes of ALiBi (Press, Smith and Lewis, 2021): with n heads, a power of two, head h of 1..n
@@ -73,10 +84,6 @@ void plan_attention(void) {
 static uint32_t tasks_per_kv_head(void) {
   uint32_t group = weights.config.n_heads / weights.config.n_kv_heads;
   return (group + state.heads_per_task - 1) / state.heads_per_task;
-}
-
-uint32_t attention_tasks(void) {
-  return state.n_runs * weights.config.n_kv_heads * tasks_per_kv_head();
 }
 
 /* Four dot products at a time have one vector of sums: a[i] summed is lane i. */
@@ -206,57 +213,150 @@ static void mix_cells(const Rows *rows, const float *values, uint32_t at, uint32
   }
 }
 
-static void attend(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, float *wide) {
+/* Adds `heads` heads of a token from `head` on, whose values are mixed from `column` on. */
+static void add_rows(Rows *rows, uint32_t layer, uint32_t t, uint32_t head, uint32_t heads, uint32_t column) {
   const Config *c = &weights.config;
-  const LayerCache *cache = &state.cache[layer];
-  uint32_t dim = c->head_dim, end = rows->to[rows->n - 1], from = rows->from[0];
-  for (uint32_t start = from / BLOCK * BLOCK; start < end; start += BLOCK) {
-    uint32_t first = (from > start ? from - start : 0) / CELLS * CELLS;
-    uint32_t last = min_u32(end - start, BLOCK);
-    for (uint32_t at = first; at < last; at += CELLS) {
-      uint32_t count = min_u32(CELLS, last - at);
-      read_cells(cache, &cache->k, sequence, start + at, count, kv_head, wide);
-      score_cells(rows, wide, at, count, dim);
-    }
-    weigh(rows, start, dim);
-    for (uint32_t at = first; at < last; at += CELLS) {
-      uint32_t count = min_u32(CELLS, last - at);
-      read_cells(cache, &cache->v, sequence, start + at, count, kv_head, wide);
-      mix_cells(rows, wide, at, count, dim);
-    }
-  }
-  for (uint32_t r = 0; r < rows->n; r++) {
-    v128_t inverse = wasm_f32x4_splat(1.0f / rows->sum[r]);
-    for (uint32_t d = 0; d < dim; d += 4)
-      wasm_v128_store(rows->out[r] + d, wasm_f32x4_mul(wasm_v128_load(rows->out[r] + d), inverse));
+  uint32_t position = state.pass[t].position;
+  uint32_t end = c->causal ? position + 1 : state.texts[state.pass[t].sequence].count;
+  uint32_t from = layer_slides(c, layer) && end > c->sliding_window ? end - c->sliding_window : 0;
+  for (uint32_t h = head; h < head + heads; h++, rows->n++) {
+    uint64_t at = (uint64_t)h * c->head_dim;
+    rows->q[rows->n] = state.q + (uint64_t)t * round_up(c->q_dim, TILE) + at;
+    rows->out[rows->n] = state.input.f32 + (uint64_t)t * state.input.stride + at + column;
+    rows->from[rows->n] = from;
+    rows->to[rows->n] = end;
+    rows->at[rows->n] = (float)position;
+    rows->slope[rows->n] = state.slopes[h];
+    rows->largest[rows->n] = UNSEEN;
+    rows->sum[rows->n] = 0.0f;
   }
 }
 
+/* The positions of the block from `start` on that rows look at, `*first` on. */
+static uint32_t end_in_block(const Rows *rows, uint32_t start, uint32_t *first) {
+  uint32_t from = rows->from[0];
+  *first = (from > start ? from - start : 0) / CELLS * CELLS;
+  return min_u32(rows->to[rows->n - 1] - start, BLOCK);
+}
+
+static void score_block(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, uint32_t start,
+                        float *wide) {
+  const LayerCache *cache = &state.cache[layer];
+  uint32_t dim = weights.config.head_dim, first, last = end_in_block(rows, start, &first);
+  for (uint32_t at = first; at < last; at += CELLS) {
+    uint32_t count = min_u32(CELLS, last - at);
+    read_cells(cache, &cache->k, sequence, start + at, count, kv_head, 0, dim, wide);
+    score_cells(rows, wide, at, count, dim);
+  }
+}
+
+static void mix_block(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, uint32_t start,
+                      uint32_t column, uint32_t columns, float *wide) {
+  const LayerCache *cache = &state.cache[layer];
+  uint32_t first, last = end_in_block(rows, start, &first);
+  weigh(rows, start, columns);
+  for (uint32_t at = first; at < last; at += CELLS) {
+    uint32_t count = min_u32(CELLS, last - at);
+    read_cells(cache, &cache->v, sequence, start + at, count, kv_head, column, columns, wide);
+    mix_cells(rows, wide, at, count, columns);
+  }
+}
+
+static void begin_mix(Rows *rows, uint32_t columns) {
+  for (uint32_t r = 0; r < rows->n; r++) __builtin_memset(rows->out[r], 0, 4ull * columns);
+}
+
+static void end_mix(Rows *rows, uint32_t columns) {
+  for (uint32_t r = 0; r < rows->n; r++) scale_row(rows->out[r], 1.0f / rows->sum[r], columns);
+}
+
+static float *own_scores(uint32_t thread) { return state.scores + (uint64_t)thread * ROWS * BLOCK; }
+static float *own_cells(uint32_t thread) {
+  return state.cells + (uint64_t)thread * CELLS * weights.config.head_dim;
+}
+
 /* Tasks count heads of a key/value head first, then key/value heads, then runs of tokens. */
-void attention_task(uint32_t layer, uint32_t task, uint32_t thread) {
+static void attend(uint32_t layer, uint32_t task, uint32_t thread) {
   const Config *c = &weights.config;
-  uint32_t parts = tasks_per_kv_head(), group = c->n_heads / c->n_kv_heads;
+  uint32_t parts = tasks_per_kv_head(), group = c->n_heads / c->n_kv_heads, dim = c->head_dim;
   uint32_t part = task % parts, kv_head = task / parts % c->n_kv_heads;
   Run run = state.runs[task / parts / c->n_kv_heads];
   uint32_t head = part * state.heads_per_task, heads = min_u32(state.heads_per_task, group - head);
-  Rows rows = {.scores = state.scores + (uint64_t)thread * ROWS * BLOCK};
-  for (uint32_t t = run.first; t < run.first + run.count; t++) {
-    uint32_t position = state.pass[t].position;
-    uint32_t end = c->causal ? position + 1 : state.texts[state.pass[t].sequence].count;
-    uint32_t from = layer_slides(c, layer) && end > c->sliding_window ? end - c->sliding_window : 0;
-    for (uint32_t h = head; h < head + heads; h++, rows.n++) {
-      uint64_t at = (uint64_t)(kv_head * group + h) * c->head_dim;
-      rows.q[rows.n] = state.q + (uint64_t)t * round_up(c->q_dim, TILE) + at;
-      rows.out[rows.n] = state.input.f32 + (uint64_t)t * state.input.stride + at;
-      rows.from[rows.n] = from;
-      rows.to[rows.n] = end;
-      rows.at[rows.n] = (float)position;
-      rows.slope[rows.n] = state.slopes[kv_head * group + h];
-      rows.largest[rows.n] = -__builtin_inff();
-      for (uint32_t d = 0; d < c->head_dim; d += 4)
-        wasm_v128_store(rows.out[rows.n] + d, wasm_f32x4_const_splat(0.0f));
-    }
+  uint32_t sequence = state.pass[run.first].sequence;
+  float *wide = own_cells(thread);
+  Rows rows;
+  rows.n = 0;
+  rows.scores = own_scores(thread);
+  for (uint32_t t = run.first; t < run.first + run.count; t++)
+    add_rows(&rows, layer, t, kv_head * group + head, heads, 0);
+  begin_mix(&rows, dim);
+  uint32_t end = rows.to[rows.n - 1];
+  for (uint32_t start = rows.from[0] / BLOCK * BLOCK; start < end; start += BLOCK) {
+    score_block(&rows, layer, sequence, kv_head, start, wide);
+    mix_block(&rows, layer, sequence, kv_head, start, 0, dim, wide);
   }
-  attend(&rows, layer, state.pass[run.first].sequence, kv_head,
-         state.cells + (uint64_t)thread * CELLS * c->head_dim);
+  end_mix(&rows, dim);
+}
+
+/* Where the scores of a block of positions lie, (group, BLOCK), `block` counted from the first seen. */
+static float *scores_at(uint32_t kv_head, uint32_t block) {
+  const Config *c = &weights.config;
+  uint32_t group = c->n_heads / c->n_kv_heads, blocks = round_up(state.n_ctx, BLOCK) / BLOCK + 1;
+  return state.all_scores + ((uint64_t)kv_head * blocks + block) * group * BLOCK;
+}
+
+/* The one token's scores for the positions of a task, by all heads of a key/value head. */
+static void score_part(Rows *rows, uint32_t layer, uint32_t kv_head, uint32_t position, float *wide) {
+  const LayerCache *cache = &state.cache[layer];
+  uint32_t dim = weights.config.head_dim, count = min_u32(CELLS, rows->to[0] - position);
+  rows->scores = scores_at(kv_head, position / BLOCK - rows->from[0] / BLOCK);
+  read_cells(cache, &cache->k, state.pass[0].sequence, position, count, kv_head, 0, dim, wide);
+  score_cells(rows, wide, position % BLOCK, count, dim);
+}
+
+/* The one token's values, `columns` of them from `column` on, for all heads of a key/value head. */
+static void mix_part(Rows *rows, uint32_t layer, uint32_t kv_head, uint32_t column, uint32_t columns,
+                     float *wide) {
+  uint32_t first = rows->from[0] / BLOCK;
+  begin_mix(rows, columns);
+  for (uint32_t block = first; block * BLOCK < rows->to[0]; block++) {
+    __builtin_memcpy(rows->scores, scores_at(kv_head, block - first), 4ull * rows->n * BLOCK);
+    mix_block(rows, layer, state.pass[0].sequence, kv_head, block * BLOCK, column, columns, wide);
+  }
+  end_mix(rows, columns);
+}
+
+/* The same for one token whose positions and columns the threads divide. */
+static bool attend_together(uint32_t layer, uint32_t thread) {
+  const Config *c = &weights.config;
+  uint32_t group = c->n_heads / c->n_kv_heads, shares = (state.n_threads + c->n_kv_heads - 1) / c->n_kv_heads;
+  uint32_t columns = round_up((c->head_dim + shares - 1) / shares, COLUMNS);
+  Rows rows;
+  rows.n = 0;
+  add_rows(&rows, layer, 0, 0, group, 0);
+  uint32_t from = rows.from[0] / CELLS * CELLS, parts = (rows.to[0] - from + CELLS - 1) / CELLS;
+  for (uint32_t task; (task = next_task(c->n_kv_heads * parts)) < c->n_kv_heads * parts;) {
+    rows.n = 0;
+    add_rows(&rows, layer, 0, task / parts * group, group, 0);
+    score_part(&rows, layer, task / parts, from + task % parts * CELLS, own_cells(thread));
+  }
+  if (!barrier()) return false;
+  parts = (c->head_dim + columns - 1) / columns;
+  for (uint32_t task; (task = next_task(c->n_kv_heads * parts)) < c->n_kv_heads * parts;) {
+    uint32_t column = task % parts * columns;
+    rows.n = 0;
+    rows.scores = own_scores(thread);
+    add_rows(&rows, layer, 0, task / parts * group, group, column);
+    mix_part(&rows, layer, task / parts, column, min_u32(columns, c->head_dim - column), own_cells(thread));
+  }
+  return barrier();
+}
+
+/* The queries' mixtures of values, into `input`. */
+bool attention(uint32_t layer, uint32_t thread) {
+  bool together = state.n_tokens == 1 && state.pass[0].position >= BLOCK && has_few_tasks();
+  if (together) return attend_together(layer, thread);
+  uint32_t tasks = state.n_runs * weights.config.n_kv_heads * tasks_per_kv_head();
+  for (uint32_t task; (task = next_task(tasks)) < tasks;) attend(layer, task, thread);
+  return barrier();
 }

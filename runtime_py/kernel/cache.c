@@ -74,29 +74,30 @@ void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v)
   }
 }
 
-INLINE void read_head_8(const int8_t *q, const uint16_t *scale, uint32_t dim, float *out) {
-  for (uint32_t start = 0; start < dim; start += SCALED, scale++) {
-    v128_t d = wasm_f32x4_splat(f16_to_f32(*scale));
-    for (uint32_t i = start; i < min_u32(start + SCALED, dim); i += 4) {
+INLINE void read_head_8(const int8_t *q, const uint16_t *scale, uint32_t from, uint32_t to, float *out) {
+  for (uint32_t start = from; start < to; start += SCALED) {
+    v128_t d = wasm_f32x4_splat(f16_to_f32(scale[start / SCALED]));
+    for (uint32_t i = start; i < min_u32(start + SCALED, to); i += 4) {
       v128_t wide = wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(q + i)));
-      wasm_v128_store(out + i, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), d));
+      wasm_v128_store(out + i - from, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), d));
     }
   }
 }
 
-/* One head's keys or values of `count` positions as floats: out (count, head_dim). */
+/* Columns `column` … `column + columns - 1` of one head's keys or values of `count` positions as
+ * floats: out (count, columns). They begin at a multiple of SCALED. */
 void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
-                uint32_t count, uint32_t kv_head, float *out) {
+                uint32_t count, uint32_t kv_head, uint32_t column, uint32_t columns, float *out) {
   const Config *c = &weights.config;
   uint32_t dim = c->head_dim;
-  for (uint32_t i = 0; i < count; i++, out += dim) {
+  for (uint32_t i = 0; i < count; i++, out += columns) {
     uint64_t at = cell_of(cache, sequence, position + i) * c->n_kv_heads + kv_head;
     if (!cells->f16) {
-      read_head_8(cells->q + at * dim, cells->scale + at * scales_per_head(), dim, out);
+      read_head_8(cells->q + at * dim, cells->scale + at * scales_per_head(), column, column + columns, out);
       continue;
     }
-    const uint16_t *from = cells->f16 + at * dim;
-    for (uint32_t d = 0; d < dim; d += 4) wasm_v128_store(out + d, load_f16x4(from + d));
+    const uint16_t *from = cells->f16 + at * dim + column;
+    for (uint32_t d = 0; d < columns; d += 4) wasm_v128_store(out + d, load_f16x4(from + d));
   }
 }
 
@@ -189,7 +190,7 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
   }
   for (uint32_t p = first; p < state.sequences[sequence].position; p++)
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-      read_cells(cache, &cache->k, sequence, p, 1, h, state.cells);
+      read_cells(cache, &cache->k, sequence, p, 1, h, 0, c->head_dim, state.cells);
       rotate(state.cells, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
       store_head(&cache->k, cell_of(cache, sequence, p), h, state.cells);
     }

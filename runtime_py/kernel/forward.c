@@ -120,9 +120,7 @@ static bool attention_block(uint32_t layer, uint32_t n) {
 static bool attend_and_project(uint32_t layer, uint32_t n, uint32_t thread) {
   const Config *c = &weights.config;
   const Tensor *wo = layer_tensor(layer, ATTN_OUTPUT), *norm = layer_tensor(layer, ATTN_SUB_NORM);
-  uint32_t tasks = attention_tasks();
-  for (uint32_t task; (task = next_task(tasks)) < tasks;) attention_task(layer, task, thread);
-  if (!barrier()) return false;
+  if (!attention(layer, thread)) return false;
   for (uint32_t t; (t = next_task(n)) < n;) {
     float *row = state.input.f32 + (uint64_t)t * state.input.stride;
     norm_row(row, norm, c->q_dim, row);

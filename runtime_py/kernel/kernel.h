@@ -249,6 +249,7 @@ typedef struct {
   uint32_t n_texts;
   float *slopes;     /* (n_heads) of ALiBi; 0: none */
   float *scores;     /* (n_threads, ROWS, BLOCK) of attention */
+  float *all_scores; /* (n_kv_heads, blocks, group, BLOCK) of a token whose positions threads divide */
   float *cells;      /* (n_threads, CELLS, head_dim) keys or values as floats */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
   float *logits;     /* (max_outputs, n_vocab) */
@@ -345,7 +346,7 @@ bool pool(uint32_t n, uint32_t n_embeddings);
 void place_cache(void);
 void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v);
 void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
-                uint32_t count, uint32_t kv_head, float *out);
+                uint32_t count, uint32_t kv_head, uint32_t column, uint32_t columns, float *out);
 void advance(uint32_t sequence, uint32_t position);
 INLINE bool is_ring(const LayerCache *cache) { return cache->capacity < state.n_ctx; }
 /* Where a position lies in a layer's keys and values; an encoder's texts lie one after the other. */
@@ -374,8 +375,7 @@ void split_fused(void);
 void place_attention(void);
 void prepare_attention(void);
 void plan_attention(void);
-uint32_t attention_tasks(void);
-void attention_task(uint32_t layer, uint32_t task, uint32_t thread);
+bool attention(uint32_t layer, uint32_t thread);
 
 /* sampler.c */
 bool takes_largest(uint32_t sequence);
