@@ -146,7 +146,7 @@ static void quantize_pair(uint32_t row, uint32_t cols, const Tensor *const *user
     block32 |= uses_block32(users[i]->type);
     block256 |= uses_block256(users[i]->type);
   }
-  quantize_row(&experts.input, row, cols, block32, block256);
+  quantize_row(&experts.input, row, 0, cols, block32, block256);
 }
 
 /* Router, and the first two matrices of the expert that all tokens use. */

@@ -32,13 +32,18 @@ bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens) {
   return barrier();
 }
 
-void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols) {
+static void quantize_part(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t first,
+                          uint32_t cols) {
   bool block32 = false, block256 = false;
   for (uint32_t i = 0; i < n_users; i++) {
     block32 |= uses_block32(users[i]->type);
     block256 |= uses_block256(users[i]->type);
   }
-  quantize_row(&state.input, row, cols, block32, block256);
+  quantize_row(&state.input, row, first, cols, block32, block256);
+}
+
+void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols) {
+  quantize_part(users, n_users, row, 0, cols);
 }
 
 static inline float *residual(uint32_t token) { return nth_row(state.x, token, weights.config.n_embd); }
@@ -48,7 +53,7 @@ static inline float *residual(uint32_t token) { return nth_row(state.x, token, w
 static void add_branch(uint32_t token, const Tensor *linear, const Tensor *branch_norm, const Tensor *sum_norm) {
   const Config *c = &weights.config;
   float *branch = nth_row(state.branch, token, c->n_embd), *x = residual(token);
-  finish_linear(linear, branch, c->n_embd);
+  finish_linear(linear, branch, 0, c->n_embd);
   norm_row(branch, branch_norm, c->n_embd, branch);
   if (c->residual_scale != 1.0) scale_row(branch, (float)c->residual_scale, c->n_embd);
   add_into(x, branch, c->n_embd);
@@ -89,13 +94,32 @@ static void finish_qkv(uint32_t layer, uint32_t token) {
   const Config *c = &weights.config;
   float *q = nth_row(state.q, token, c->q_dim);
   float *k = nth_row(state.k, token, c->kv_dim), *v = nth_row(state.v, token, c->kv_dim);
-  finish_linear(layer_tensor(layer, ATTN_Q), q, c->q_dim);
-  finish_linear(layer_tensor(layer, ATTN_K), k, c->kv_dim);
-  finish_linear(layer_tensor(layer, ATTN_V), v, c->kv_dim);
+  finish_linear(layer_tensor(layer, ATTN_Q), q, 0, c->q_dim);
+  finish_linear(layer_tensor(layer, ATTN_K), k, 0, c->kv_dim);
+  finish_linear(layer_tensor(layer, ATTN_V), v, 0, c->kv_dim);
   const float *angles = layer_rotates(c, layer) ? rope_angles(token, layer_slides(c, layer)) : NULL;
   finish_heads(q, c->n_heads, layer_tensor(layer, ATTN_Q_NORM), angles);
   finish_heads(k, c->n_kv_heads, layer_tensor(layer, ATTN_K_NORM), angles);
   store_cells(layer, token, k, v);
+}
+
+/* x = the token's embedding and what is added to it, and its angles. `branch` is free still. */
+static void embed(uint32_t token) {
+  const Config *c = &weights.config;
+  const Tensor *shared = weights.shared;
+  float *x = residual(token), *other = nth_row(state.branch, token, c->n_embd);
+  dequantize_row(&shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
+  scale_row(x, (float)c->embedding_scale, c->n_embd);
+  if (c->token_types) {
+    dequantize_row(&shared[TOKEN_TYPES], state.pass[token].type, other);
+    add_into(x, other, c->n_embd);
+  }
+  if (c->positions == POSITIONS_LEARNED) {
+    dequantize_row(&shared[POSITION_EMBD], state.pass[token].position, other);
+    add_into(x, other, c->n_embd);
+  }
+  norm_row(x, &shared[TOKEN_EMBD_NORM], c->n_embd, x);
+  rope_table(token);
 }
 
 static bool attention_block(uint32_t layer, uint32_t n) {
@@ -105,7 +129,10 @@ static bool attention_block(uint32_t layer, uint32_t n) {
   const Tensor *qkv[] = {wq, wk, wv}, *norm = layer_tensor(layer, ATTN_NORM_2);
   if (!norm->data) norm = layer_tensor(layer, ATTN_NORM);
   for (uint32_t t; (t = next_task(n)) < n;) {
-    if (layer > 0) add_feed_forward(layer - 1, t);
+    if (layer == 0)
+      embed(t);
+    else
+      add_feed_forward(layer - 1, t);
     norm_input(t, t, norm, qkv, 3);
   }
   if (!barrier()) return false;
@@ -141,6 +168,27 @@ static void feed_forward_input(uint32_t layer, uint32_t token, const Tensor *con
   if (weights.config.parallel_residual) add_attention(layer, token);
 }
 
+/* From gate and up to the input of the last product: columns `first` … `first + cols - 1`. */
+static void activate_part(uint32_t layer, uint32_t token, uint32_t first, uint32_t cols) {
+  const Config *c = &weights.config;
+  const Tensor *down = layer_tensor(layer, FFN_DOWN);
+  float *up = nth_row(state.up, token, c->n_ff), *gate = nth_row(state.gate, token, c->n_ff);
+  float *out = state.input.f32 + (uint64_t)token * state.input.stride;
+  finish_linear(layer_tensor(layer, FFN_UP), up, first, cols);
+  if (c->gated) finish_linear(layer_tensor(layer, FFN_GATE), gate, first, cols);
+  activate((c->gated ? gate : up) + first, c->gated ? up + first : NULL, cols, out + first);
+  norm_row(out, layer_tensor(layer, FFN_SUB_NORM), cols, out);
+  quantize_part(&down, 1, token, first, cols);
+}
+
+/* Columns of a task: whole rows, or parts where there are fewer tokens than threads. A norm looks at
+ * whole rows; 8-bit activations have blocks of up to 256. */
+static uint32_t columns_per_task(uint32_t layer, uint32_t n) {
+  uint32_t n_ff = weights.config.n_ff, parts = (state.n_threads + n - 1) / n;
+  if (layer_tensor(layer, FFN_SUB_NORM)->data) return n_ff;
+  return min_u32(round_up((n_ff + parts - 1) / parts, 256), n_ff);
+}
+
 static bool feed_forward_block(uint32_t layer, uint32_t n) {
   const Config *c = &weights.config;
   const Tensor *gate = layer_tensor(layer, FFN_GATE), *up = layer_tensor(layer, FFN_UP);
@@ -150,14 +198,10 @@ static bool feed_forward_block(uint32_t layer, uint32_t n) {
   if (!barrier()) return false;
   const Product products[] = {{up, state.up, stride}, {gate, state.gate, stride}};
   if (!multiply(products, n_up, n)) return false;
-  for (uint32_t t; (t = next_task(n)) < n;) {
-    float *up_row = state.up + (uint64_t)t * stride, *gate_row = state.gate + (uint64_t)t * stride;
-    float *out = state.input.f32 + (uint64_t)t * state.input.stride;
-    finish_linear(up, up_row, c->n_ff);
-    if (c->gated) finish_linear(gate, gate_row, c->n_ff);
-    activate(c->gated ? gate_row : up_row, c->gated ? up_row : NULL, c->n_ff, out);
-    norm_row(out, layer_tensor(layer, FFN_SUB_NORM), c->n_ff, out);
-    quantize_for(&down, 1, t, c->n_ff);
+  uint32_t cols = columns_per_task(layer, n), parts = (c->n_ff + cols - 1) / cols;
+  for (uint32_t task; (task = next_task(n * parts)) < n * parts;) {
+    uint32_t first = task % parts * cols;
+    activate_part(layer, task / parts, first, min_u32(cols, c->n_ff - first));
   }
   if (!barrier()) return false;
   const Product product = {down, state.branch, round_up(c->n_embd, TILE)};
@@ -170,24 +214,6 @@ static bool expert_block(uint32_t layer, uint32_t n) {
   uint32_t n_users = weights.config.n_ff_shared ? 3 : 1;
   for (uint32_t t; (t = next_task(n)) < n;) feed_forward_input(layer, t, users, n_users);
   return barrier() && run_experts(layer, n);
-}
-
-/* x = the token's embedding and what is added to it. `branch` is free still. */
-static void embed(uint32_t token) {
-  const Config *c = &weights.config;
-  const Tensor *shared = weights.shared;
-  float *x = residual(token), *other = nth_row(state.branch, token, c->n_embd);
-  dequantize_row(&shared[TOKEN_EMBD], (uint32_t)state.pass[token].id, x);
-  scale_row(x, (float)c->embedding_scale, c->n_embd);
-  if (c->token_types) {
-    dequantize_row(&shared[TOKEN_TYPES], state.pass[token].type, other);
-    add_into(x, other, c->n_embd);
-  }
-  if (c->positions == POSITIONS_LEARNED) {
-    dequantize_row(&shared[POSITION_EMBD], state.pass[token].position, other);
-    add_into(x, other, c->n_embd);
-  }
-  norm_row(x, &shared[TOKEN_EMBD_NORM], c->n_embd, x);
 }
 
 /* Logits of the wanted tokens, or which of them are the largest. */
@@ -203,19 +229,14 @@ static bool output_head(uint32_t n_outputs, bool choosing, uint32_t thread) {
 
 void forward(uint32_t thread) {
   const Config *c = &weights.config;
-  /* Read before the first barrier: after the last one thread 0 may already prepare the next pass. */
+  /* Read before the first barrier: after the last one thread 0 may already prepare the next pass.
+   * Before it thread 0 may be at work already, which is as well: waking the others takes a while. */
   uint32_t n = state.n_tokens, n_outputs = state.n_outputs, n_embeddings = state.n_embeddings;
   bool choosing = state.choosing, head_only = state.head_only;
-  if (!barrier()) return;
   if (head_only) {
     whole_head(n_outputs);
     return;
   }
-  for (uint32_t t; (t = next_task(n)) < n;) {
-    embed(t);
-    rope_table(t);
-  }
-  if (!barrier()) return;
   for (uint32_t layer = 0; layer < c->n_layers; layer++) {
     if (!attention_block(layer, n) || !attend_and_project(layer, n, thread)) return;
     if (!(c->n_experts ? expert_block : feed_forward_block)(layer, n)) return;

@@ -305,7 +305,7 @@ void repack_tile(uint32_t type, uint32_t cols, uint32_t rows, const uint8_t *raw
 void dequantize_row(const Tensor *t, uint32_t row, float *out);
 
 /* quantize.c */
-void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, bool block256);
+void quantize_row(Activations *a, uint32_t row, uint32_t first, uint32_t cols, bool block32, bool block256);
 bool uses_block32(uint32_t type);
 bool uses_block256(uint32_t type);
 
@@ -323,7 +323,7 @@ void gemm(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, ui
 void norm_row(const float *x, const Tensor *norm, uint32_t n, float *out);
 void add_into(float *x, const float *y, uint32_t n);
 void scale_row(float *x, float factor, uint32_t n);
-void finish_linear(const Tensor *linear, float *row, uint32_t n);
+void finish_linear(const Tensor *linear, float *row, uint32_t first, uint32_t n);
 void activate(const float *x, const float *up, uint32_t n, float *out);
 void cap_row(float *x, float cap, uint32_t n);
 void store_f16(const float *x, uint32_t n, uint16_t *out);

@@ -53,10 +53,11 @@ void scale_row(float *x, float factor, uint32_t n) {
   for (uint32_t i = 0; i < n; i += 4) wasm_v128_store(x + i, wasm_f32x4_mul(wasm_v128_load(x + i), by));
 }
 
-/* After a product with `linear`: its factor and its bias, which are in the slots after it. */
-void finish_linear(const Tensor *linear, float *row, uint32_t n) {
-  if (linear[2].data) scale_row(row, *(const float *)linear[2].data, n);
-  if (linear[1].data) add_into(row, (const float *)linear[1].data, n);
+/* After a product with `linear`: its factor and its bias, which are in the slots after it, for `n`
+ * columns of the row from `first` on. */
+void finish_linear(const Tensor *linear, float *row, uint32_t first, uint32_t n) {
+  if (linear[2].data) scale_row(row + first, *(const float *)linear[2].data, n);
+  if (linear[1].data) add_into(row + first, (const float *)linear[1].data + first, n);
 }
 
 /* SiLU is x / (1 + exp(-x)); the tanh form of GELU is the same with 2 sqrt(2/pi) (x + 0.044715 x^3)

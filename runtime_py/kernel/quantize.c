@@ -68,13 +68,14 @@ INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t 
   out->sum32[at / 32] = (int16_t)(sums[0] + sums[1]);
 }
 
-/* Quantize the first `cols` floats of row `row` of a->f32 in the forms asked for. */
-void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, bool block256) {
+/* Quantize `cols` floats of row `row` of a->f32 in the forms asked for. They begin at column `first`,
+ * where a block begins in each of these forms. */
+void quantize_row(Activations *a, uint32_t row, uint32_t first, uint32_t cols, bool block32, bool block256) {
   const float *x = a->f32 + (uint64_t)row * a->stride;
   if (block32) {
     Quantized *out = &a->block32;
     uint64_t start = (uint64_t)row * out->cols;
-    for (uint32_t k = 0; k < cols; k += 32) {
+    for (uint32_t k = first; k < first + cols; k += 32) {
       float amax = largest_magnitude(x + k, 32);
       out->scale[(start + k) / 32] = f16_to_f32(f32_to_f16(amax / 127.0f));
       quantize_32(x + k, amax > 0.0f ? 127.0f / amax : 0.0f, out, start + k);
@@ -83,7 +84,7 @@ void quantize_row(Activations *a, uint32_t row, uint32_t cols, bool block32, boo
   if (block256) {
     Quantized *out = &a->block256;
     uint64_t start = (uint64_t)row * out->cols;
-    for (uint32_t k = 0; k < cols; k += 256) {
+    for (uint32_t k = first; k < first + cols; k += 256) {
       float amax = largest_magnitude(x + k, 256);
       float inverse = amax > 0.0f ? 127.0f / amax : 0.0f;
       float scale = amax > 0.0f ? 1.0f / inverse : 0.0f;

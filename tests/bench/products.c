@@ -30,7 +30,7 @@ EXPORT(bench_prepare) int32_t bench_prepare(uint32_t type, uint32_t rows, uint32
       noise = noise * 1664525u + 1013904223u;
       input.f32[t * input.stride + k] = (float)(noise >> 16) / 32768.0f - 1.0f;
     }
-    quantize_row(&input, t, cols, uses_block32(type), uses_block256(type));
+    quantize_row(&input, t, 0, cols, uses_block32(type), uses_block256(type));
   }
   return OK;
 }

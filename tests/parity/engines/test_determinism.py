@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlr.engines.kernel.instance import CacheType
 from mlr.engines.kernel.wasmtime import BUILDS
 from mlr.errors import EngineError
 from tests.support.kernels import every_logits, last_logits, open_kernel
-from tests.support.tiny_cases import TYPE_CASES, TinyCase
+from tests.support.tiny_cases import FLOAT_CASES, TYPE_CASES, TinyCase
 
 # Longer than the kernel's passes of 64 tokens and than Gemma's ring of 80 positions.
 LONG = [int(token) for token in np.random.default_rng(11).integers(3, 300, 150)]
@@ -59,12 +60,20 @@ def test_threads_builds_and_cuts(case: TinyCase, tiny: Callable[[TinyCase], Path
         assert logits_after(path, CUTS["growing pieces"], build=build, threads=2) == expected, build
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "q8"])
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_every_token(threads: int, tiny: Callable[[TinyCase], Path]) -> None:
-    """Decoding: the phases are short here, so a race between them would show. With 7 threads there
-    are fewer heads than threads, and in some phases threads without a share of the tasks."""
-    path = tiny(next(case for case in TYPE_CASES if case.name == "gemma3-MIXED"))
-    with open_kernel(path, threads=1) as one, open_kernel(path, threads=threads) as several:
+@pytest.mark.parametrize("name", ["gemma3-MIXED", "llama-F32-narrow-heads"])
+def test_every_token(
+    name: str, threads: int, kv_type: CacheType, tiny: Callable[[TinyCase], Path]
+) -> None:
+    """Decoding: the phases are short here, so a race between them would show. There are fewer
+    key/value heads than threads, one of 36 columns in the second model, and in some phases threads
+    without a share of the tasks."""
+    path = tiny(next(case for case in [*TYPE_CASES, *FLOAT_CASES] if case.name == name))
+    with (
+        open_kernel(path, threads=1, kv_type=kv_type) as one,
+        open_kernel(path, threads=threads, kv_type=kv_type) as several,
+    ):
         assert every_logits(one, LONG).tobytes() == every_logits(several, LONG).tobytes()
 
 
