@@ -6,6 +6,7 @@ name otherwise: nothing that would change the answer is ignored.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -85,7 +86,7 @@ def without_unsupported(
         if name not in unsupported:
             kept[name] = item
         elif item is not None and not any(_same(item, off) for off in unsupported[name]):
-            hint = "".join(f" or send {off!r}" for off in unsupported[name][:1])
+            hint = "".join(f" or send {json.dumps(off)}" for off in unsupported[name][:1])
             raise ApiError(
                 400,
                 f"{name!r} is not supported here: leave it out{hint}",

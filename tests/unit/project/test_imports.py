@@ -92,6 +92,7 @@ def imports_of(path: Path, module: str) -> Iterator[Import]:
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{module}:{child.lineno}: a relative import"
                 source = child.module or ""
+                # `from mlr import model` imports mlr.model
                 if source.partition(".")[0] in PACKAGES:
                     for alias in child.names:
                         inner = f"{source}.{alias.name}"
