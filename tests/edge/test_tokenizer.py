@@ -40,12 +40,12 @@ def texts_for(name: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in REFUSED])
 def test_same_ids_and_texts(name: str, package: Path, hosts: Path, tmp_path: Path) -> None:
     oracle, texts = trained(name), texts_for(name)
-    content = json.loads(oracle.to_str())
     draw = random.Random(4)
     size = oracle.get_vocab_size()
     ids = [oracle.encode(text).ids for text in texts]
     ids += [[draw.randrange(size) for _ in range(draw.randint(1, 12))] for _ in range(100)]
-    task = {"task": "tokenizer", "json": content, "fromGguf": False, "texts": texts, "ids": ids}
+    file = oracle.to_str()
+    task = {"task": "tokenizer", "file": file, "fromGguf": False, "texts": texts, "ids": ids}
     (answer,) = ask_internals(package, [task], tmp_path)
     for number, text in enumerate(texts):
         assert answer["encoded"][number] == oracle.encode(text).ids, text
@@ -55,7 +55,7 @@ def test_same_ids_and_texts(name: str, package: Path, hosts: Path, tmp_path: Pat
         expected = oracle.decode(sequence) if sequence else ""
         assert answer["decoded"][number] == expected, sequence
         assert answer["streamed"][number] == expected, sequence
-    python = from_huggingface(content)
+    python = from_huggingface(json.loads(file))
     assert set(answer["ends"]) == python.end_ids
 
 
@@ -63,8 +63,8 @@ def test_same_ids_and_texts(name: str, package: Path, hosts: Path, tmp_path: Pat
 def test_what_would_differ_is_refused(
     name: str, package: Path, hosts: Path, tmp_path: Path
 ) -> None:
-    content = json.loads(trained(name).to_str())
-    task = {"task": "tokenizer", "json": content, "fromGguf": False, "texts": [], "ids": []}
+    file = trained(name).to_str()
+    task = {"task": "tokenizer", "file": file, "fromGguf": False, "texts": [], "ids": []}
     (answer,) = ask_internals(package, [task], tmp_path)
     assert answer["error"] == "TokenizerError"
     assert answer["code"] == "tokenizer"
@@ -77,11 +77,11 @@ def test_a_gguf_files_tokenizer(
     """The bundle's tokenizer.json in JavaScript against its GGUF metadata in Python."""
     manifest = json.loads((tiny_bundle / "manifest.json").read_bytes())
     python = load_tokenizer("packed", (tiny_bundle / manifest["tokenizer"]["file"]).read_bytes())
-    content = json.loads((tiny_bundle / manifest["tokenizer_json"]["file"]).read_bytes())
+    file = (tiny_bundle / manifest["tokenizer_json"]["file"]).read_text(encoding="utf-8")
     texts, draw = list(TEXTS.values()), random.Random(5)
     ids: list[list[int]] = [python.encode(text) for text in texts]
     ids += [[draw.randrange(301) for _ in range(draw.randint(1, 12))] for _ in range(200)]
-    task: dict[str, Any] = {"task": "tokenizer", "json": content, "fromGguf": True}
+    task: dict[str, Any] = {"task": "tokenizer", "file": file, "fromGguf": True}
     (answer,) = ask_internals(package, [task | {"texts": texts, "ids": ids}], tmp_path)
     assert answer["encoded"] == ids[: len(texts)]
     assert answer["decoded"] == [python.decode(sequence) for sequence in ids]

@@ -5,6 +5,7 @@ export * from "./index";
 export { buildDescriptor } from "../runner/descriptor";
 export { parseManifest } from "../runner/manifest";
 export { TextTokenizer } from "../runner/tokenizer";
+export { readTokenizerFile } from "../runner/tokenizer_file";
 
 /** The logits after the last of `ids`. */
 export async function logits(model: Model, ids: number[]): Promise<Float32Array> {

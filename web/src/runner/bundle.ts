@@ -29,8 +29,8 @@ export class Bundle {
     return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network);
   }
 
-  /** A small file's text, checked. Throws `FetchError`, `IntegrityError`. */
-  async readText(entry: FileEntry): Promise<string> {
+  /** A small file, checked. Throws `FetchError`, `IntegrityError`. */
+  async readFile(entry: FileEntry): Promise<Uint8Array> {
     const url = this.#place(entry.file);
     const bytes = new Uint8Array(entry.size);
     let at = 0;
@@ -43,7 +43,7 @@ export class Bundle {
     if (found !== entry.sha256) {
       throw new MlrError("IntegrityError", `${url} has the SHA-256 ${found}, the manifest says ${entry.sha256}`);
     }
-    return new TextDecoder().decode(bytes);
+    return bytes;
   }
 
   /** The variant as the shard reader needs it. */

@@ -96,17 +96,14 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
       `${name} has no tokenizer.json, which JavaScript needs: make the bundle anew with a current mlr-build`,
     );
   }
-  const [json, template] = await Promise.all([
-    bundle.readText(tokenizer),
-    chatTemplate ? bundle.readText(chatTemplate) : null,
+  const [file, template] = await Promise.all([
+    bundle.readFile(tokenizer),
+    chatTemplate ? bundle.readFile(chatTemplate) : null,
   ]);
-  let content: unknown;
-  try {
-    content = JSON.parse(json);
-  } catch (error) {
-    throw new MlrError("TokenizerError", `${tokenizer.file} is not JSON`, { cause: error });
-  }
-  return { tokenizer: new TextTokenizer(content, tokenizerFromGguf, specialTokens), chatTemplate: template };
+  return {
+    tokenizer: new TextTokenizer(file, tokenizerFromGguf, specialTokens),
+    chatTemplate: template && new TextDecoder().decode(template),
+  };
 }
 
 function chooseThreads(wanted: number | undefined): number {

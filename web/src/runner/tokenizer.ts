@@ -4,7 +4,8 @@ import { MlrError, messageOf } from "../shared/errors";
 import type { SpecialTokens } from "./manifest";
 import { TABLES } from "./tables";
 import { adapt } from "./tokenizer_json";
-import { withoutCopies } from "./tokenizer_model";
+import { readTokenizerFile, type TokenizerFile } from "./tokenizer_file";
+import { useTables } from "./tokenizer_model";
 
 const REPLACEMENT = "\ufffd";
 
@@ -22,15 +23,17 @@ export class TextTokenizer {
   readonly #wholeRuns: boolean;
 
   /**
-   * `json` is the content of a tokenizer.json. `fromGguf` says that it was made from a GGUF file's
+   * `file` has a tokenizer.json's bytes. `fromGguf` says that it was made from a GGUF file's
    * metadata: there bytes that are not UTF-8 are replaced one sequence at a time, as in Python;
    * Hugging Face's way is to replace every byte of the run. Without `named` the special tokens are
    * known by their usual names. Throws `TokenizerError`.
    */
-  constructor(json: unknown, fromGguf: boolean, named: SpecialTokens | null) {
+  constructor(file: Uint8Array, fromGguf: boolean, named: SpecialTokens | null) {
+    const { json, tables } = read(file);
     const tokenizerJson = adapt(json);
     try {
-      this.#tokenizer = withoutCopies(tokenizerJson, (json) => new Tokenizer(json, { clean_up_tokenization_spaces: false }));
+      this.#tokenizer = new Tokenizer(tokenizerJson, { clean_up_tokenization_spaces: false });
+      if (tables) useTables(this.#tokenizer, tables);
     } catch (error) {
       throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
     }
@@ -127,6 +130,14 @@ export class DecodeStream {
     this.#given = 0;
     this.#prefix = "";
     return piece;
+  }
+}
+
+function read(file: Uint8Array): TokenizerFile {
+  try {
+    return readTokenizerFile(file);
+  } catch (error) {
+    throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
   }
 }
 

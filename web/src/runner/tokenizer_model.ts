@@ -1,57 +1,70 @@
-/**
- * BPE with many merges in less memory and time. `@huggingface/tokenizers` 0.2 keeps each merge four
- * times: as it came, as a pair, as the pair's JSON, and with the vocabulary in what it was made of.
- * For a quarter of a million tokens and as many merges that is 50 MB.
- */
+/** Has `@huggingface/tokenizers` 0.2 use tables where its models have maps and arrays. */
 import type { Tokenizer } from "@huggingface/tokenizers";
-import type { TokenizerJson } from "./tokenizer_json";
+import type { Merges } from "./merges";
+import type { Tables } from "./tokenizer_file";
+import type { Vocabulary } from "./vocabulary";
 
 interface Node {
   token: string;
   bias: number;
   next: Node;
   score?: number;
+  /** Of `token`; kept here because a node is asked for twice, and copied. */
+  id?: number | undefined;
 }
 
-/** What is used of the library's BPE. */
+/** What is used of the library's BPE and WordPiece. */
 interface Model {
-  tokens_to_ids: Map<string, number>;
+  tokens_to_ids: Pick<Map<string, number>, "get" | "has">;
   vocab: string[];
   unk_token: string | null | undefined;
   unk_token_id: number | undefined;
   add_node: (queue: { push(node: Node): void }, node: Node) => void;
 }
 
-/** The tokenizer that `make` makes, with its tokens and merges in one table each. */
-export function withoutCopies(json: TokenizerJson, make: (json: TokenizerJson) => Tokenizer): Tokenizer {
-  const { vocab, merges } = json.model;
-  if (json.model.type !== "BPE" || !isTexts(merges)) return make(json);
-  const tokenizer = make({ ...json, model: { ...json.model, vocab: {}, merges: [] } });
+/** Give `tables` to a tokenizer that was made with no vocabulary and no merges. */
+export function useTables(tokenizer: Tokenizer, { vocabulary, merges }: Tables): void {
   const { model } = tokenizer as unknown as { model: Model };
-  const ids = model.tokens_to_ids; // has the added tokens, which count more than the vocabulary
-  const known = vocab as Record<string, number>;
-  for (const token of Object.keys(known)) {
-    const id = known[token];
-    if (id === undefined || ids.has(token)) continue;
-    ids.set(token, id);
-    model.vocab[id] = token;
+  model.tokens_to_ids = new TokenIds(vocabulary, model.tokens_to_ids);
+  model.vocab = tokensById(vocabulary, model.vocab);
+  model.unk_token_id = vocabulary.id(model.unk_token ?? "");
+  if (merges) model.add_node = nodeAdder(vocabulary, merges);
+}
+
+/** Ids by token. The added tokens count more than the vocabulary. */
+class TokenIds {
+  readonly #vocabulary: Vocabulary;
+  readonly #added: Model["tokens_to_ids"];
+
+  constructor(vocabulary: Vocabulary, added: Model["tokens_to_ids"]) {
+    this.#vocabulary = vocabulary;
+    this.#added = added;
   }
-  model.unk_token_id = ids.get(model.unk_token ?? "");
-  const ranks = new Map<string, number>(); // by "left right"
-  for (const [rank, merge] of merges.entries()) ranks.set(merge, rank);
-  model.add_node = (queue, node) => {
-    const rank = ranks.get(`${node.token} ${node.next.token}`);
+
+  get(token: string): number | undefined {
+    return this.#added.get(token) ?? this.#vocabulary.id(token);
+  }
+
+  has(token: string): boolean {
+    return this.get(token) !== undefined;
+  }
+}
+
+/** Tokens by id, for whoever takes elements of it and no more. */
+function tokensById(vocabulary: Vocabulary, added: string[]): string[] {
+  return new Proxy(added, {
+    get: (_, id) => (typeof id === "string" ? (added[Number(id)] ?? vocabulary.token(Number(id))) : undefined),
+  });
+}
+
+function nodeAdder(vocabulary: Vocabulary, merges: Merges): Model["add_node"] {
+  return (queue, node) => {
+    const left = (node.id ??= vocabulary.id(node.token));
+    const right = (node.next.id ??= vocabulary.id(node.next.token));
+    if (left === undefined || right === undefined) return;
+    const rank = merges.rank(left, right);
     if (rank === undefined) return;
     node.score = rank + node.bias;
     queue.push(node);
   };
-  return tokenizer;
-}
-
-/** Merges as texts of two tokens and one space between them. */
-function isTexts(merges: unknown): merges is string[] {
-  return (
-    Array.isArray(merges) &&
-    merges.every((merge) => typeof merge === "string" && merge.indexOf(" ") === merge.lastIndexOf(" "))
-  );
 }
