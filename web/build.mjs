@@ -76,7 +76,6 @@ await build({
     style: "src/page/style.css",
     engine: "src/engine/worker.ts",
     thread: "src/kernel/thread.ts",
-    loader: "src/kernel/loader.ts",
     "site/site": "src/page/site.ts",
     "site/service-worker": "src/site/service_worker.ts",
   },

@@ -13,7 +13,7 @@ const KERNELS = ["kernel-relaxed.wasm", "kernel-simd.wasm", "kernel-relaxed64.wa
 const OUTPUT = join(WEB, "dist");
 const STAGING = `${OUTPUT}.new`;
 
-const WORKERS = { worker: "src/runner/worker.ts", thread: "src/kernel/thread.ts", loader: "src/kernel/loader.ts" };
+const WORKERS = { worker: "src/runner/worker.ts", thread: "src/kernel/thread.ts" };
 const API = { mlr: "src/client/index.ts", testing: "src/client/testing.ts", ...WORKERS };
 const HOSTS = {
   browser: API,

@@ -18,34 +18,20 @@ from tests.support.bundles import package as package_bundle
 Ask = Callable[..., list[dict[str, Any]]]
 HOSTS = {"node 24": "node", "deno": "deno"}
 
-# Kernel threads that fail: at the start, and in the middle of a pass.
+# A worker of the kernel that fails at the start, and what is put before one's script so that it
+# loads, says it is ready, and then computes nothing: it gives up, or is not there.
 DEAD_THREAD = 'throw new Error("out of order");'
-ABORTING_THREAD = {
-    "node": """
-import { parentPort } from "node:worker_threads";
-parentPort.on("message", ({ module, memory }) => {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  parentPort.postMessage({ type: "ready" });
-  setTimeout(exports.mlr_abort, 50);
-});
-""",
-    "deno": """
-self.onmessage = ({ data: { module, memory } }) => {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  self.postMessage({ type: "ready" });
-  setTimeout(exports.mlr_abort, 50);
-};
-""",
+IDLE_THREAD = """
+{
+  const Instance = WebAssembly.Instance;
+  WebAssembly.Instance = function (module, imports) {
+    const { exports } = new Instance(module, imports);
+    return { exports: { ...exports, mlr_worker: () => { INSTEAD; } } };
+  };
 }
-
-# A thread that says it is ready and then is not there.
-SILENT_THREAD = {
-    "node": """
-import { parentPort } from "node:worker_threads";
-parentPort.once("message", () => { parentPort.postMessage({ type: "ready" }); });
-""",
-    "deno": 'self.onmessage = () => { self.postMessage({ type: "ready" }); self.close(); };',
-}
+"""
+ABORTING = "setTimeout(exports.mlr_abort, 50)"
+SILENT = {"node": "process.exit()", "deno": "self.close()"}
 
 # Before a pass of 13 tokens the kernel's own pointer to them is sent out of its memory.
 CORRUPTING = """
@@ -134,6 +120,13 @@ def changed(package: Path, folder: Path, file: str, text: str) -> Path:
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("types"))
     (copy / file).write_text(text, encoding="utf-8")
     return copy
+
+
+def with_idle_thread(package: Path, folder: Path, host: str, instead: str) -> Path:
+    """A copy of the package whose kernel threads do `instead` of computing."""
+    file = f"{host}/thread.js"
+    script = (package / file).read_text(encoding="utf-8")
+    return changed(package, folder, file, IDLE_THREAD.replace("INSTEAD", instead) + script)
 
 
 def codes(answers: list[dict[str, Any]]) -> list[str]:
@@ -233,8 +226,7 @@ def test_a_thread_that_does_not_start(ask: Ask, host: str, package: Path, tmp_pa
 
 
 def test_a_thread_that_fails(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    script = ABORTING_THREAD[HOSTS[host]]
-    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", script)
+    path = with_idle_thread(package, tmp_path, HOSTS[host], ABORTING)
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert "a kernel thread failed; load the model again" in first["message"]
@@ -244,8 +236,7 @@ def test_a_thread_that_ended_without_a_word(
     ask: Ask, host: str, package: Path, tmp_path: Path
 ) -> None:
     """The kernel waits ten seconds for a sign of life, then gives up."""
-    script = SILENT_THREAD[HOSTS[host]]
-    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", script)
+    path = with_idle_thread(package, tmp_path, HOSTS[host], SILENT[HOSTS[host]])
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert first["ms"] < 20_000

@@ -15,7 +15,7 @@ from tests.edge.hosts import node
 
 KB = 1000
 COLD_START_BUDGET = 600 * KB  # compressed: all that a page fetches besides the bundle
-SCRIPTS = ("mlr.js", "worker.js", "thread.js", "loader.js")
+SCRIPTS = ("mlr.js", "worker.js", "thread.js")
 
 PROGRAM = """
 import { load, MlrError, type Completion, type Embeddings, type Model, type Token } from "mlr";

@@ -28,8 +28,7 @@ export class PythonHost {
   /** What the user should know about how the model was loaded. */
   readonly notices: string[] = [];
   readonly #builds: KernelBuilds;
-  readonly #threads: Helpers;
-  readonly #loaders: Helpers;
+  readonly #helpers: Helpers;
   readonly #network: Network = { fetch: platform.fetch, stallMs: STALL_MS };
   /** Files that Python is going to ask for. */
   readonly #early = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
@@ -40,14 +39,13 @@ export class PythonHost {
    * likely to be asked for. Everything that needs no model is begun at once.
    */
   constructor(base: URL, threads: number) {
-    const start = (script: string) => () => new Worker(new URL(script, base), { type: "module" });
     this.#builds = openBuilds({
       relaxed: new URL("kernel/kernel-relaxed.wasm", base),
       simd: new URL("kernel/kernel-simd.wasm", base),
       relaxed64: new URL("kernel/kernel-relaxed64.wasm", base),
     });
-    this.#threads = new Helpers("thread", start("thread.js"), this.isolated ? threads - 1 : 0);
-    this.#loaders = new Helpers("loader", start("loader.js"), this.isolated ? 1 : 0);
+    const count = this.isolated ? Math.max(threads - 1, 1) : 0;
+    this.#helpers = new Helpers(() => new Worker(new URL("thread.js", base), { type: "module" }), count);
   }
 
   /**
@@ -66,7 +64,7 @@ export class PythonHost {
       return new Response(await bytes);
     };
     const bundle = await Bundle.open(url, { fetch, stallMs: STALL_MS });
-    const means = { builds: this.#builds, network: this.#network, threads: this.#threads, loaders: this.#loaders };
+    const means = { builds: this.#builds, network: this.#network, helpers: this.#helpers };
     const available = this.deviceMemory * 2 ** 30 || Infinity;
     return Preparation.begin(bundle, options, threads, available, means);
   }
@@ -128,7 +126,7 @@ export class PythonHost {
       if (stored !== "all") this.notices.push(NOT_STORED[stored]);
       return kernel;
     } finally {
-      this.#threads.close();
+      this.#helpers.close();
     }
   }
 
@@ -139,7 +137,7 @@ export class PythonHost {
   ): Promise<[Kernel, Stored]> {
     const kernel = await Kernel.open(this.#builds, descriptor, options, totalBytes);
     try {
-      return [kernel, await kernel.load(specification, this.#network, this.#threads, this.#loaders, onProgress)];
+      return [kernel, await kernel.load(specification, this.#network, this.#helpers, onProgress)];
     } catch (error) {
       kernel.close();
       throw error;

@@ -5,7 +5,7 @@
  * reads both as Python does. Python decides all the same: what has been prepared is used if it is
  * exactly what Python asks for, and whatever goes wrong before that is left to Python to find.
  */
-import { Helpers } from "../kernel/helpers";
+import type { Helpers } from "../kernel/helpers";
 import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
 import type { KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
@@ -21,8 +21,7 @@ const DEFAULT_CONTEXT = 4096; // as in `mlr.engines.context`
 export interface Means {
   builds: KernelBuilds;
   network: Network;
-  threads: Helpers;
-  loaders: Helpers;
+  helpers: Helpers;
 }
 
 /** What a kernel is made of. */
@@ -38,10 +37,10 @@ export class Preparation {
   readonly #loading: Promise<Stored>;
   #onProgress: OnProgress | undefined;
 
-  private constructor(wanted: Wanted, kernel: Kernel, { network, threads, loaders }: Means) {
+  private constructor(wanted: Wanted, kernel: Kernel, { network, helpers }: Means) {
     this.#wanted = wanted;
     this.#kernel = kernel;
-    this.#loading = kernel.load(wanted.specification, network, threads, loaders, (stage, done, total) => {
+    this.#loading = kernel.load(wanted.specification, network, helpers, (stage, done, total) => {
       this.#onProgress?.(stage, done, total);
     });
     this.#loading.catch(() => undefined); // whoever takes it hears of it

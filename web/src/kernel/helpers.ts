@@ -7,11 +7,11 @@ export class Helper {
   readonly port: WorkerPort;
   readonly failure: Promise<never>;
 
-  constructor(name: string, start: () => Worker) {
+  constructor(start: () => Worker) {
     this.port = platform.connect(start());
     this.failure = new Promise((_, reject) => {
       this.port.onFailure((reason) => {
-        reject(new MlrError("EngineError", `a worker of the kernel (${name}) stopped: ${reason}; load again`));
+        reject(new MlrError("EngineError", `a worker of the kernel stopped: ${reason}; load again`));
       });
     });
     this.failure.catch(() => undefined); // whoever waits for the worker hears of it
@@ -26,9 +26,9 @@ export class Helpers {
   readonly #make: () => Helper;
   readonly #idle: Helper[] = [];
 
-  /** `start` starts one of those called `name`; `count` of them are started at once. */
-  constructor(name: string, start: () => Worker, count: number) {
-    this.#make = () => new Helper(name, start);
+  /** `start` starts one; `count` of them are started at once. */
+  constructor(start: () => Worker, count: number) {
+    this.#make = () => new Helper(start);
     for (let i = 0; i < count; i++) this.#idle.push(this.#make());
   }
 

@@ -4,7 +4,7 @@ import { MlrError, messageOf } from "../shared/errors";
 import type { Network } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { check, Feeder, guarded } from "./feeder";
-import type { Helpers } from "./helpers";
+import type { Helper, Helpers } from "./helpers";
 import { instantiate, type KernelBuilds, type KernelExports, type KernelModule } from "./module";
 import { startThread } from "./threads";
 import { loadWeights, loadWeightsInWorker, type OnProgress, type Stored } from "./weights";
@@ -89,34 +89,39 @@ export class Kernel {
 
   /**
    * Put a variant's weights in place and start the threads; then the model can be evaluated. Where
-   * memory can be shared with workers, one of them loads, and this thread is free meanwhile.
+   * memory can be shared with workers, the first of them loads before it computes, and this thread
+   * is free meanwhile.
    */
   async load(
     spec: VariantSpec,
     network: Network,
-    threads: Helpers,
-    loaders: Helpers,
+    helpers: Helpers,
     onProgress: OnProgress,
   ): Promise<Stored> {
     const [module, memory] = [this.#module, this.#memory];
-    const weights = platform.sharesMemory
-      ? loadWeightsInWorker(loaders.take(), { spec, stallMs: network.stallMs, module, memory }, onProgress)
+    const first = platform.sharesMemory ? helpers.take() : null;
+    if (first) this.#workers.push(first.port);
+    const weights = first
+      ? loadWeightsInWorker(first, { spec, stallMs: network.stallMs, module, memory }, onProgress)
       : loadWeights(spec, new Feeder(this.#exports, memory), network, onProgress);
     const started: Promise<void>[] = [];
-    for (let index = 1; index < this.#threads; index++) {
-      const helper = threads.take();
-      helper.failure.catch(() => {
-        if (!this.#closed) this.#exports.mlr_abort(); // what is asked next is refused instead of waiting
-      });
-      this.#workers.push(helper.port);
-      started.push(startThread(helper, { module, memory, index }));
-    }
+    for (let index = 2; index < this.#threads; index++) started.push(this.#startThread(helpers.take(), index));
     const [stored] = await Promise.all([weights, ...started]);
+    if (first && this.#threads > 1) await this.#startThread(first, 1);
+    else first?.port.terminate();
     check(
       guarded(this.#exports, "mlr_ready", () => this.#exports.mlr_ready()),
       "mlr_ready()",
     );
     return stored;
+  }
+
+  async #startThread(helper: Helper, index: number): Promise<void> {
+    helper.failure.catch(() => {
+      if (!this.#closed) this.#exports.mlr_abort(); // what is asked next is refused instead of waiting
+    });
+    this.#workers.push(helper.port);
+    await startThread(helper, { module: this.#module, memory: this.#memory, index });
   }
 
   /** Call an export of instance 0 by its name. */

@@ -1,6 +1,7 @@
 import type { Helper } from "./helpers";
 
 export interface ThreadRequest {
+  type: "compute";
   module: WebAssembly.Module;
   memory: WebAssembly.Memory;
   index: number;
@@ -11,12 +12,12 @@ export interface ThreadReply {
 }
 
 /** Have a worker serve as a kernel thread on memory that has been laid out; resolves when it waits. */
-export function startThread({ port, failure }: Helper, request: ThreadRequest): Promise<void> {
+export function startThread({ port, failure }: Helper, request: Omit<ThreadRequest, "type">): Promise<void> {
   const ready = new Promise<void>((resolve) => {
     port.onMessage(() => {
       resolve();
     });
   });
-  port.post(request);
+  port.post({ type: "compute", ...request } satisfies ThreadRequest);
   return Promise.race([ready, failure]);
 }

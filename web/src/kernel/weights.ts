@@ -20,7 +20,7 @@ export async function loadWeights(
   network: Network,
   onProgress: OnProgress,
 ): Promise<Stored> {
-  const store = await scope.openStore();
+  const store = await scope.openStore(spec.location);
   const fetched = throttle(onProgress, "fetch");
   const loaded = throttle(onProgress, "load");
   for await (const { offset, bytes } of readVariant(spec, store, network, fetched)) {
@@ -43,6 +43,7 @@ function throttle(onProgress: OnProgress, stage: "fetch" | "load"): (done: numbe
 }
 
 export interface LoaderRequest {
+  type: "load";
   spec: VariantSpec;
   stallMs: number;
   module: WebAssembly.Module;
@@ -60,9 +61,9 @@ export type LoaderReply =
  * thread can read the tokenizer meanwhile. The first instance must not be called until then:
  * the two share a stack.
  */
-export async function loadWeightsInWorker(
+export function loadWeightsInWorker(
   { port, failure }: Helper,
-  request: LoaderRequest,
+  request: Omit<LoaderRequest, "type">,
   onProgress: OnProgress,
 ): Promise<Stored> {
   const done = new Promise<Stored>((resolve, reject) => {
@@ -84,10 +85,6 @@ export async function loadWeightsInWorker(
       }
     });
   });
-  port.post(request);
-  try {
-    return await Promise.race([done, failure]);
-  } finally {
-    port.terminate();
-  }
+  port.post({ type: "load", ...request } satisfies LoaderRequest);
+  return Promise.race([done, failure]);
 }

@@ -1,5 +1,6 @@
 import { resolveLocation } from "./location";
 import { FAST_READING, type Platform } from "./platform";
+import { sha256 } from "./web_crypto";
 import { connectWebWorker } from "./web_worker";
 
 const SINGLE_THREAD =
@@ -20,5 +21,6 @@ export const platform: Platform = {
   },
   resolve: (location) => resolveLocation(location, self.location.href, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
+  sha256,
   connect: connectWebWorker,
 };

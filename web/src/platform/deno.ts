@@ -1,5 +1,6 @@
 import { fetchAnything, resolvePathOrUrl } from "./files";
 import { FAST_READING, type Platform } from "./platform";
+import { sha256 } from "./web_crypto";
 import { connectWebWorker } from "./web_worker";
 
 export const platform: Platform = {
@@ -11,5 +12,6 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
+  sha256,
   connect: connectWebWorker,
 };

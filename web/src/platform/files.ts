@@ -1,14 +1,12 @@
 /** `fetch` for `file:` URLs, where the host's own has none: Node, and Deno through its `node:fs`. */
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
-import { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { MlrError } from "../shared/errors";
 import type { Fetch } from "./platform";
 import { resolveLocation } from "./location";
 
-const PIECE = 1 << 20; // bytes read at a time
+const PIECE = 1 << 16; // bytes read at a time for readers without a buffer of their own
 
 /** A path or a URL as a URL. */
 export function resolvePathOrUrl(location: string | URL): URL {
@@ -26,16 +24,37 @@ export const fetchAnything: Fetch = async (url, options) => {
   if (!url.startsWith("file:")) return fetch(url, options);
   const range = /^bytes=(\d+)-/.exec(new Headers(options?.headers).get("Range") ?? "");
   const start = range ? Number(range[1]) : 0;
-  let size: number;
+  let file: FileHandle;
   try {
-    size = (await stat(new URL(url))).size;
+    file = await open(new URL(url));
   } catch (error) {
     return new Response(null, { status: 404, statusText: (error as Error).message });
   }
-  const file = createReadStream(new URL(url), { start, highWaterMark: PIECE });
-  options?.signal?.addEventListener("abort", () => file.destroy(), { once: true });
-  return new Response(Readable.toWeb(file) as ReadableStream<Uint8Array<ArrayBuffer>>, {
+  const { size } = await file.stat();
+  return new Response(streamOf(file, start), {
     status: range ? 206 : 200,
     headers: { "Content-Length": String(size - start), "Content-Range": `bytes ${start}-${size - 1}/${size}` },
   });
 };
+
+/** A file from `start` on, read into the reader's own buffers. It is closed at the end, or if nobody reads on. */
+function streamOf(file: FileHandle, start: number): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let at = start;
+  return new ReadableStream({
+    type: "bytes",
+    autoAllocateChunkSize: PIECE,
+    async pull(controller) {
+      const request = controller.byobRequest;
+      if (!request?.view) throw new Error("nowhere to read to"); // there is, with an autoAllocateChunkSize
+      const { buffer, byteOffset, byteLength } = request.view;
+      const { bytesRead } = await file.read(new Uint8Array(buffer, byteOffset, byteLength), 0, byteLength, at);
+      at += bytesRead;
+      if (bytesRead === 0) {
+        await file.close();
+        controller.close();
+      }
+      request.respond(bytesRead);
+    },
+    cancel: () => file.close(),
+  });
+}

@@ -34,6 +34,8 @@ export interface Platform {
   resolve(location: string | URL): URL;
   /** Also of `file:` URLs, where there are files. */
   readonly fetch: Fetch;
+  /** The SHA-256 of bytes. */
+  sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
   /**
    * A worker that its maker has just started. He writes `new Worker(new URL("./name.js",
    * import.meta.url), …)` out, since bundlers find the script, and what it needs in turn, by that.

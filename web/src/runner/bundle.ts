@@ -30,7 +30,7 @@ export class Bundle {
   }
 
   /** A small file, checked. Throws `FetchError`, `IntegrityError`. */
-  async readFile(entry: FileEntry): Promise<Uint8Array> {
+  async readFile(entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
     const url = this.#place(entry.file);
     const bytes = new Uint8Array(entry.size);
     let at = 0;

@@ -4,6 +4,7 @@ import { Helpers } from "../kernel/helpers";
 import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
 import type { KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
+import { release } from "../shards/release";
 import type { Network } from "../shards/network";
 import { MlrError } from "../shared/errors";
 import type { EngineOptions, ModelInfo } from "../shared/protocol";
@@ -54,8 +55,7 @@ export async function loadModel(
 ): Promise<LoadedModel> {
   const { network, builds } = surroundings;
   const wanted = chooseThreads(options.threads);
-  const threads = new Helpers("thread", startThread, wanted - 1);
-  const loaders = new Helpers("loader", startLoader, platform.sharesMemory ? 1 : 0);
+  const helpers = new Helpers(startThread, platform.sharesMemory ? Math.max(wanted - 1, 1) : 0);
   let kernel: Kernel | undefined;
   try {
     const bundle = await Bundle.open(url, network);
@@ -65,7 +65,7 @@ export async function loadModel(
     const reading = readTexts(bundle);
     kernel = await Kernel.open(builds, plan.descriptor, plan.options, plan.total);
     const [stored, { tokenizer, chatTemplate }] = await Promise.all([
-      kernel.load(bundle.specification(), network, threads, loaders, onProgress),
+      kernel.load(bundle.specification(), network, helpers, onProgress),
       reading,
     ]);
     const engine = new Engine(kernel, shapeOf(manifest, plan));
@@ -75,17 +75,12 @@ export async function loadModel(
     kernel?.close();
     throw error;
   } finally {
-    threads.close();
-    loaders.close();
+    helpers.close();
   }
 }
 
 function startThread(): Worker {
   return new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
-}
-
-function startLoader(): Worker {
-  return new Worker(new URL("./loader.js", import.meta.url), { type: "module" });
 }
 
 async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; chatTemplate: string | null }> {
@@ -100,10 +95,12 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
     bundle.readFile(tokenizer),
     chatTemplate ? bundle.readFile(chatTemplate) : null,
   ]);
-  return {
+  const texts = {
     tokenizer: new TextTokenizer(file, tokenizerFromGguf, specialTokens),
     chatTemplate: template && new TextDecoder().decode(template),
   };
+  release(file.buffer);
+  return texts;
 }
 
 function chooseThreads(wanted: number | undefined): number {

@@ -8,16 +8,16 @@ export class Merges {
   /** The ranks of these merges. */
   readonly #ranks: Uint32Array;
 
-  /** The merge of rank `r` is of the tokens `lefts[r]` and `rights[r]`, both below `size`. */
+  /** The merge of rank `r` is of the tokens `lefts[r]` and `rights[r]`, both below `size`. Both are used up. */
   constructor(lefts: Uint32Array, rights: Uint32Array, size: number) {
-    const byRight = order(
-      lefts.map((_, rank) => rank),
-      rights,
-      offsets(rights, size),
-    );
-    this.#begins = offsets(lefts, size);
-    this.#ranks = order(byRight, lefts, this.#begins.slice());
-    this.#rights = this.#ranks.map((rank) => rights[rank] ?? 0);
+    const ranks = new Uint32Array(lefts.length);
+    for (let rank = 0; rank < ranks.length; rank++) ranks[rank] = rank;
+    const byRight = new Uint32Array(lefts.length);
+    order(ranks, rights, size, byRight);
+    this.#begins = order(byRight, lefts, size, ranks);
+    this.#ranks = ranks;
+    for (let i = 0; i < ranks.length; i++) lefts[i] = rights[ranks[i] ?? 0] ?? 0;
+    this.#rights = lefts;
   }
 
   /** The rank of a merge, the last one if there are several; undefined where there is none. */
@@ -34,22 +34,20 @@ export class Merges {
   }
 }
 
-/** For each key below `size`, how many of `keys` are less; for `size`, how many there are. */
-function offsets(keys: Uint32Array, size: number): Uint32Array {
-  const less = new Uint32Array(size + 1);
-  for (const key of keys) less[key + 1] = (less[key + 1] ?? 0) + 1;
-  for (let key = 0; key < size; key++) less[key + 1] = (less[key + 1] ?? 0) + (less[key] ?? 0);
-  return less;
-}
-
-/** Ranks by their keys, those of equal keys as they were. `next` has the keys' offsets, and is used up. */
-function order(ranks: Uint32Array, keys: Uint32Array, next: Uint32Array): Uint32Array {
-  const ordered = new Uint32Array(ranks.length);
-  for (const rank of ranks) {
+/**
+ * Writes ranks by their keys, which are below `size`, into `ordered`; those of equal keys stay as
+ * they were. Returns where the ranks of each key begin, and at the end how many there are.
+ */
+function order(ranks: Uint32Array, keys: Uint32Array, size: number, ordered: Uint32Array): Uint32Array {
+  const begins = new Uint32Array(size + 1);
+  for (const key of keys) begins[key] = (begins[key] ?? 0) + 1;
+  for (let key = 0, end = 0; key <= size; key++) begins[key] = end += begins[key] ?? 0; // where a key's end
+  for (let i = ranks.length - 1; i >= 0; i--) {
+    const rank = ranks[i] ?? 0;
     const key = keys[rank] ?? 0;
-    const at = next[key] ?? 0;
-    ordered[at] = rank;
-    next[key] = at + 1;
+    const place = (begins[key] ?? 0) - 1;
+    ordered[place] = rank;
+    begins[key] = place;
   }
-  return ordered;
+  return begins;
 }

@@ -93,7 +93,7 @@ function readVocabulary(bytes: Uint8Array, { start, end, parts }: Span): Vocabul
     size = Math.max(size, id + 1);
   });
   scanner.close(end);
-  const vocabulary = Vocabulary.of(units.slice(0, used), starts.slice(0, size), count);
+  const vocabulary = Vocabulary.of(units.subarray(0, used), starts.subarray(0, size), count);
   if (!vocabulary) throw new Unusual("a token twice");
   return vocabulary;
 }

@@ -1,10 +1,11 @@
 import { parentPort } from "node:worker_threads";
+import { openFolder } from "../shards/folder";
 import type { Scope } from "./scope";
 
 export const scope: Scope = {
   post: (message) => parentPort?.postMessage(message),
   onMessage: (listener) => parentPort?.on("message", listener),
-  openStore: () => Promise.resolve(null),
+  openStore: openFolder,
   turn: () =>
     new Promise((resolve) => {
       setImmediate(resolve);

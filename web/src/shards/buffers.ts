@@ -1,3 +1,5 @@
+import { release } from "./release";
+
 /** Buffers of one size that are used again: a new one for each chunk would wait for the collector. */
 export class Buffers {
   readonly #size: number;
@@ -10,6 +12,11 @@ export class Buffers {
   /** `length` bytes, at most the size of a buffer, that hold anything. */
   take(length: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#free.pop() ?? new ArrayBuffer(this.#size), 0, length);
+  }
+
+  /** Give back the memory of those that are not in use. */
+  close(): void {
+    for (const buffer of this.#free.splice(0)) release(buffer);
   }
 
   /** Whoever gives bytes back uses them no more. */

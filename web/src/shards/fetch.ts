@@ -1,4 +1,5 @@
 import { MlrError, messageOf } from "../shared/errors";
+import { readBody } from "./body";
 import type { Network } from "./network";
 
 const ATTEMPTS = 6;
@@ -18,6 +19,7 @@ class Refusal extends Error {}
 /**
  * The bytes of a URL from `start` to `end` (exclusive), as they arrive. A cut connection is taken
  * up again where it broke, by an HTTP Range; the count of attempts begins anew whenever bytes came.
+ * What is given out is valid until the next is asked for.
  * Throws `FetchError`.
  */
 export async function* fetchRange(
@@ -83,19 +85,19 @@ async function* attempt(
     throw new Refusal("the server answered a Range request with another range");
   }
   let left = end - start;
-  const reader = response.body.getReader();
+  const reader = readBody(response.body);
   try {
     // read on to the end of the body, so that the connection can serve the next request
     for (;;) {
-      const { done, value } = await withTimeout(reader.read(), request, network.stallMs);
-      if (done || left === 0) return;
+      const value = await withTimeout(reader.read(), request, network.stallMs);
+      if (value === null || left === 0) return;
       const bytes = value.subarray(Math.min(skip, value.length)).subarray(0, left);
       skip -= Math.min(skip, value.length);
       left -= bytes.length;
       if (bytes.length > 0) yield bytes;
     }
   } finally {
-    reader.cancel().catch(() => undefined);
+    reader.cancel();
   }
 }
 

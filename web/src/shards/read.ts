@@ -4,7 +4,7 @@ import type { Network } from "./network";
 import { Queue } from "./queue";
 import { ShardReader } from "./shard";
 import { sha256 } from "./digest";
-import type { ShardFile, ShardStore } from "./store";
+import type { ShardFile, Store } from "./store";
 import type { Piece, VariantSpec } from "./variant";
 
 interface Active {
@@ -22,7 +22,7 @@ interface Active {
  */
 export async function* readVariant(
   spec: VariantSpec,
-  store: ShardStore | null,
+  store: Store | null,
   network: Network,
   ready: (done: number, total: number) => void,
 ): AsyncGenerator<Piece, void, undefined> {
@@ -48,10 +48,13 @@ export async function* readVariant(
       done += bytes;
       ready(done, total);
     });
+    const before = active.at(-1)?.done;
     const run = async () => {
       let file: ShardFile | null = null;
       try {
         file = store && !store.full ? await store.shard(shard.sha256) : null;
+        // what is there is read faster than it is used, so one at a time is enough
+        if (file && file.size > 0) await before;
         await reader.run(first, file);
         queue.end();
       } catch (error) {
@@ -78,6 +81,7 @@ export async function* readVariant(
     abort.abort(new Error("loading has ended"));
     for (const { queue } of active) queue.end();
     await Promise.all(active.map((one) => one.done)); // their files are closed
+    buffers.close();
   }
 }
 

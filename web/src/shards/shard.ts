@@ -8,7 +8,7 @@ import type { ShardFile } from "./store";
 import type { Piece, ShardSpec } from "./variant";
 
 const READ_AHEAD = 2; // chunks from the store whose digests are under way at once
-const QUEUED = 2; // chunks from the store that wait: it is read faster than they are used
+const QUEUED = 1; // chunks from the store that wait: it is read faster than they are used
 
 /**
  * Reads one shard, from the store as far as it is there and right, then from the network, and
