@@ -1,6 +1,6 @@
 import { resolveLocation } from "./location";
 import { FAST_READING, type Platform } from "./platform";
-import { sha256 } from "./web_crypto";
+import { webBytes } from "./web_bytes";
 import { connectWebWorker } from "./web_worker";
 
 const SINGLE_THREAD =
@@ -21,6 +21,6 @@ export const platform: Platform = {
   },
   resolve: (location) => resolveLocation(location, self.location.href, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  sha256,
+  bytes: webBytes,
   connect: connectWebWorker,
 };

@@ -1,6 +1,6 @@
 import { fetchAnything, resolvePathOrUrl } from "./files";
 import { FAST_READING, type Platform } from "./platform";
-import { sha256 } from "./web_crypto";
+import { webBytes } from "./web_bytes";
 import { connectWebWorker } from "./web_worker";
 
 export const platform: Platform = {
@@ -12,6 +12,6 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
-  sha256,
+  bytes: webBytes,
   connect: connectWebWorker,
 };

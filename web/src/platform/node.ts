@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { availableParallelism, freemem } from "node:os";
 import type { Worker as NodeWorker } from "node:worker_threads";
 import { fetchAnything, resolvePathOrUrl } from "./files";
+import { nodeBytes } from "./node_bytes";
 import { FAST_READING, type Platform, type WorkerPort } from "./platform";
 
 export const platform: Platform = {
@@ -13,8 +13,7 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(freemem()),
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
-  // Web Crypto would copy the bytes, and the copies stay in the C library's heap
-  sha256: (bytes) => Promise.resolve(createHash("sha256").update(bytes).digest()),
+  bytes: nodeBytes,
   connect,
 };
 

@@ -18,6 +18,18 @@ export const FAST_READING = { shards: 4, chunks: 8 };
 /** `fetch` as far as it is used here. */
 export type Fetch = (url: string, options?: RequestInit) => Promise<Response>;
 
+/** What hosts do with many bytes. */
+export interface Bytes {
+  sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
+  /** Memory for a while. */
+  borrow(size: number): ArrayBuffer;
+  /**
+   * Give memory back at once: the collector takes its time over what is not in its heap. Nobody
+   * may use the buffer any more.
+   */
+  giveBack(buffer: ArrayBuffer): void;
+}
+
 export interface Platform {
   readonly name: "browser" | "node" | "deno" | "workerd";
   /** Cores that may be used. */
@@ -34,8 +46,7 @@ export interface Platform {
   resolve(location: string | URL): URL;
   /** Also of `file:` URLs, where there are files. */
   readonly fetch: Fetch;
-  /** The SHA-256 of bytes. */
-  sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
+  readonly bytes: Bytes;
   /**
    * A worker that its maker has just started. He writes `new Worker(new URL("./name.js",
    * import.meta.url), …)` out, since bundlers find the script, and what it needs in turn, by that.

@@ -1,7 +1,7 @@
 import { MlrError } from "../shared/errors";
 import { resolveLocation } from "./location";
 import type { Platform } from "./platform";
-import { sha256 } from "./web_crypto";
+import { webBytes } from "./web_bytes";
 
 export const platform: Platform = {
   name: "workerd",
@@ -12,7 +12,7 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null),
   resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  sha256,
+  bytes: webBytes,
   connect: () => {
     throw new MlrError("EngineError", "there are no workers here");
   },

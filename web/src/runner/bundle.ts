@@ -1,3 +1,4 @@
+import { platform } from "#platform";
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
 import { fetchRange } from "../shards/fetch";
@@ -29,10 +30,10 @@ export class Bundle {
     return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network);
   }
 
-  /** A small file, checked. Throws `FetchError`, `IntegrityError`. */
+  /** A small file, checked, in a borrowed buffer. Throws `FetchError`, `IntegrityError`. */
   async readFile(entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
     const url = this.#place(entry.file);
-    const bytes = new Uint8Array(entry.size);
+    const bytes = new Uint8Array(platform.bytes.borrow(entry.size));
     let at = 0;
     // no more than `size` bytes come of it
     for await (const part of fetchRange(this.#network, url, 0, entry.size, NEVER)) {

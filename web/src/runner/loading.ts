@@ -4,7 +4,6 @@ import { Helpers } from "../kernel/helpers";
 import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
 import type { KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
-import { release } from "../shards/release";
 import type { Network } from "../shards/network";
 import { MlrError } from "../shared/errors";
 import type { EngineOptions, ModelInfo } from "../shared/protocol";
@@ -99,7 +98,7 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
     tokenizer: new TextTokenizer(file, tokenizerFromGguf, specialTokens),
     chatTemplate: template && new TextDecoder().decode(template),
   };
-  release(file.buffer);
+  platform.bytes.giveBack(file.buffer);
   return texts;
 }
 

@@ -1,4 +1,5 @@
 /** Merges of pairs of tokens in three arrays: 3 MB where a `Map` of the pairs' texts takes 25. */
+import { platform } from "#platform";
 
 export class Merges {
   /** By the id of a left token, where its merges begin; one more for where the last one's end. */
@@ -8,16 +9,17 @@ export class Merges {
   /** The ranks of these merges. */
   readonly #ranks: Uint32Array;
 
-  /** The merge of rank `r` is of the tokens `lefts[r]` and `rights[r]`, both below `size`. Both are used up. */
+  /** The merge of rank `r` is of the tokens `lefts[r]` and `rights[r]`, both below `size`. */
   constructor(lefts: Uint32Array, rights: Uint32Array, size: number) {
-    const ranks = new Uint32Array(lefts.length);
-    for (let rank = 0; rank < ranks.length; rank++) ranks[rank] = rank;
-    const byRight = new Uint32Array(lefts.length);
-    order(ranks, rights, size, byRight);
-    this.#begins = order(byRight, lefts, size, ranks);
-    this.#ranks = ranks;
-    for (let i = 0; i < ranks.length; i++) lefts[i] = rights[ranks[i] ?? 0] ?? 0;
-    this.#rights = lefts;
+    const byRight = platform.bytes.borrow(lefts.byteLength);
+    const begins = platform.bytes.borrow(4 * (size + 1));
+    this.#ranks = lefts.map((_, rank) => rank);
+    order(this.#ranks, rights, new Uint32Array(begins), new Uint32Array(byRight));
+    this.#begins = new Uint32Array(size + 1);
+    order(new Uint32Array(byRight), lefts, this.#begins, this.#ranks);
+    this.#rights = this.#ranks.map((rank) => rights[rank] ?? 0);
+    platform.bytes.giveBack(byRight);
+    platform.bytes.giveBack(begins);
   }
 
   /** The rank of a merge, the last one if there are several; undefined where there is none. */
@@ -35,13 +37,12 @@ export class Merges {
 }
 
 /**
- * Writes ranks by their keys, which are below `size`, into `ordered`; those of equal keys stay as
- * they were. Returns where the ranks of each key begin, and at the end how many there are.
+ * Writes ranks by their keys into `ordered`, those of equal keys as they were, and where the ranks
+ * of each key begin into `begins`, which are zeros; its last one is how many there are.
  */
-function order(ranks: Uint32Array, keys: Uint32Array, size: number, ordered: Uint32Array): Uint32Array {
-  const begins = new Uint32Array(size + 1);
+function order(ranks: Uint32Array, keys: Uint32Array, begins: Uint32Array, ordered: Uint32Array): void {
   for (const key of keys) begins[key] = (begins[key] ?? 0) + 1;
-  for (let key = 0, end = 0; key <= size; key++) begins[key] = end += begins[key] ?? 0; // where a key's end
+  for (let key = 0, end = 0; key < begins.length; key++) begins[key] = end += begins[key] ?? 0; // where a key's end
   for (let i = ranks.length - 1; i >= 0; i--) {
     const rank = ranks[i] ?? 0;
     const key = keys[rank] ?? 0;
@@ -49,5 +50,4 @@ function order(ranks: Uint32Array, keys: Uint32Array, size: number, ordered: Uin
     ordered[place] = rank;
     begins[key] = place;
   }
-  return begins;
 }

@@ -3,6 +3,7 @@
  * as JavaScript's strings, objects and maps they take ten times the file; so these two are read
  * from the bytes into tables of numbers.
  */
+import { platform } from "#platform";
 import { JsonScanner, Unusual } from "./json_scanner";
 import { Merges } from "./merges";
 import { Vocabulary } from "./vocabulary";
@@ -101,7 +102,8 @@ function readVocabulary(bytes: Uint8Array, { start, end, parts }: Span): Vocabul
 /** Merges are `"left right"` or `["left", "right"]`. */
 function readMerges(bytes: Uint8Array, { start, end, parts }: Span, vocabulary: Vocabulary): Merges {
   const scanner = new JsonScanner(bytes, start);
-  const [lefts, rights] = [new Uint32Array(parts), new Uint32Array(parts)];
+  const pairs = platform.bytes.borrow(8 * parts);
+  const [lefts, rights] = [new Uint32Array(pairs, 0, parts), new Uint32Array(pairs, 4 * parts)];
   const units = new Uint16Array(2 * MAX_UNITS);
   let count = 0;
   const add = (middle: number, begin: number, stop: number) => {
@@ -127,7 +129,9 @@ function readMerges(bytes: Uint8Array, { start, end, parts }: Span, vocabulary: 
     }
   });
   scanner.close(end);
-  return new Merges(lefts.subarray(0, count), rights.subarray(0, count), vocabulary.size);
+  const made = new Merges(lefts.subarray(0, count), rights.subarray(0, count), vocabulary.size);
+  platform.bytes.giveBack(pairs);
+  return made;
 }
 
 /** Where the one space before `end` is. Throws `Unusual` where there are none or more. */

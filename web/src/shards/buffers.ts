@@ -1,4 +1,4 @@
-import { release } from "./release";
+import { platform } from "#platform";
 
 /** Buffers of one size that are used again: a new one for each chunk would wait for the collector. */
 export class Buffers {
@@ -11,12 +11,12 @@ export class Buffers {
 
   /** `length` bytes, at most the size of a buffer, that hold anything. */
   take(length: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#free.pop() ?? new ArrayBuffer(this.#size), 0, length);
+    return new Uint8Array(this.#free.pop() ?? platform.bytes.borrow(this.#size), 0, length);
   }
 
   /** Give back the memory of those that are not in use. */
   close(): void {
-    for (const buffer of this.#free.splice(0)) release(buffer);
+    for (const buffer of this.#free.splice(0)) platform.bytes.giveBack(buffer);
   }
 
   /** Whoever gives bytes back uses them no more. */
