@@ -1,7 +1,9 @@
 import { platform } from "#platform";
+import { scope } from "#scope";
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
 import { fetchRange } from "../shards/fetch";
+import type { Store } from "../shards/store";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
 import { type FileEntry, type Manifest, parseManifest } from "./manifest";
@@ -13,11 +15,13 @@ export class Bundle {
   readonly manifest: Manifest;
   readonly #base: URL;
   readonly #network: Network;
+  readonly #store: Store | null;
 
-  private constructor(manifest: Manifest, base: URL, network: Network) {
+  private constructor(manifest: Manifest, base: URL, network: Network, store: Store | null) {
     this.manifest = manifest;
     this.#base = base;
     this.#network = network;
+    this.#store = store;
   }
 
   /** Throws `FetchError`, `ManifestError`, `UnsupportedModelError`. */
@@ -27,29 +31,38 @@ export class Bundle {
     const place = new URL("manifest.json", base);
     place.search = base.search;
     const bytes = await readAll(place.href, MAX_MANIFEST_BYTES, network);
-    return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network);
+    const manifest = parseManifest(new TextDecoder().decode(bytes), place.href);
+    return new Bundle(manifest, base, network, await scope.openStore(base.href));
   }
 
-  /** A small file, checked, in a borrowed buffer. Throws `FetchError`, `IntegrityError`. */
+  /** A small file, checked, from the store or into it, in a borrowed buffer. Throws `FetchError`, `IntegrityError`. */
   async readFile(entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
     const url = this.#place(entry.file);
     const bytes = new Uint8Array(platform.bytes.borrow(entry.size));
-    let at = 0;
-    // no more than `size` bytes come of it
-    for await (const part of fetchRange(this.#network, url, 0, entry.size, NEVER)) {
-      bytes.set(part, at);
-      at += part.length;
+    const file = await this.#store?.file(entry.sha256, url);
+    try {
+      if (file?.read(0, bytes) && (await sha256(bytes)) === entry.sha256) return bytes;
+      let at = 0;
+      // no more than `size` bytes come of it
+      for await (const part of fetchRange(this.#network, url, 0, entry.size, NEVER)) {
+        bytes.set(part, at);
+        at += part.length;
+      }
+      const found = await sha256(bytes);
+      if (found !== entry.sha256) {
+        throw new MlrError("IntegrityError", `${url} has the SHA-256 ${found}, the manifest says ${entry.sha256}`);
+      }
+      file?.write(0, bytes);
+      return bytes;
+    } finally {
+      file?.close();
     }
-    const found = await sha256(bytes);
-    if (found !== entry.sha256) {
-      throw new MlrError("IntegrityError", `${url} has the SHA-256 ${found}, the manifest says ${entry.sha256}`);
-    }
-    return bytes;
   }
 
   /** The variant as the shard reader needs it. */
   specification(): VariantSpec {
-    const { name, variant } = this.manifest;
+    const { name, variant, tokenizer, chatTemplate } = this.manifest;
+    const others = [tokenizer, chatTemplate].filter((entry) => entry !== null);
     return {
       name,
       location: this.#base.href,
@@ -57,6 +70,7 @@ export class Bundle {
       chunkSize: variant.chunkSize,
       start: variant.tensors[0]?.offset ?? 0,
       shards: variant.shards.map(({ file, ...shard }) => ({ ...shard, url: this.#place(file) })),
+      others: Object.fromEntries(others.map(({ sha256, size }) => [sha256, size])),
     };
   }
 

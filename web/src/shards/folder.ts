@@ -1,19 +1,19 @@
-/** The shards of a bundle in a folder: Node, and Deno through its `node:fs`. */
+/** The files of a bundle in a folder: Node, and Deno through its `node:fs`. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { ShardFile, Store } from "./store";
+import type { Store, StoredFile } from "./store";
 
 /** A store that reads the bundle at a `file:` URL where it lies; null for what is elsewhere. */
 export function openFolder(bundle: string): Promise<Store | null> {
   if (!bundle.startsWith("file:")) return Promise.resolve(null);
   return Promise.resolve({
     full: false,
-    shard: (sha256) => Promise.resolve(openFile(new URL(`shards/${sha256}`, bundle))),
+    file: (_, url) => Promise.resolve(openFile(new URL(url))),
     register: () => Promise.resolve(),
   });
 }
 
 /** The file is the user's: it is only read. */
-function openFile(url: URL): ShardFile | null {
+function openFile(url: URL): StoredFile | null {
   let file: number;
   try {
     file = openSync(url, "r");

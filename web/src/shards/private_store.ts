@@ -1,8 +1,8 @@
 import { type BundleRecord, BUNDLES, directory, SHARDS } from "../shared/storage";
-import type { ShardFile, Store } from "./store";
+import type { Store, StoredFile } from "./store";
 
-/** One shard's file, held open. */
-class PrivateFile implements ShardFile {
+/** One file, held open. */
+class PrivateFile implements StoredFile {
   readonly #handle: FileSystemSyncAccessHandle;
   readonly #full: () => void;
   #size: number;
@@ -73,7 +73,7 @@ export class PrivateStore implements Store {
   }
 
   /** A shard's file, or null when it cannot be opened (another page has it). */
-  async shard(sha256: string): Promise<PrivateFile | null> {
+  async file(sha256: string): Promise<PrivateFile | null> {
     try {
       const file = await this.#shards.getFileHandle(sha256, { create: true });
       return new PrivateFile(await openShared(file), () => {

@@ -4,7 +4,7 @@ import type { Network } from "./network";
 import { Queue } from "./queue";
 import { ShardReader } from "./shard";
 import { sha256 } from "./digest";
-import type { ShardFile, Store } from "./store";
+import type { Store, StoredFile } from "./store";
 import type { Piece, VariantSpec } from "./variant";
 
 interface Active {
@@ -30,7 +30,7 @@ export async function* readVariant(
   await store?.register((await sha256(new TextEncoder().encode(spec.location))).slice(0, 32), {
     name: spec.name,
     location: spec.location,
-    shards: Object.fromEntries(needed.map(({ shard }) => [shard.sha256, shard.size])),
+    shards: { ...spec.others, ...Object.fromEntries(needed.map(({ shard }) => [shard.sha256, shard.size])) },
   });
   const total = needed.reduce((sum, { shard, first }) => sum + shard.size - first * spec.chunkSize, 0);
   let done = 0;
@@ -50,9 +50,9 @@ export async function* readVariant(
     });
     const before = active.at(-1)?.done;
     const run = async () => {
-      let file: ShardFile | null = null;
+      let file: StoredFile | null = null;
       try {
-        file = store && !store.full ? await store.shard(shard.sha256) : null;
+        file = store && !store.full ? await store.file(shard.sha256, shard.url) : null;
         // what is there is read faster than it is used, so one at a time is enough
         if (file && file.size > 0) await before;
         await reader.run(first, file);

@@ -4,7 +4,7 @@ import { fetchRange } from "./fetch";
 import type { Buffers } from "./buffers";
 import type { Network } from "./network";
 import type { Queue } from "./queue";
-import type { ShardFile } from "./store";
+import type { StoredFile } from "./store";
 import type { Piece, ShardSpec } from "./variant";
 
 const READ_AHEAD = 2; // chunks from the store whose digests are under way at once
@@ -46,7 +46,7 @@ export class ShardReader {
   }
 
   /** Read from chunk `first` to the end. Throws `FetchError` or `IntegrityError`. */
-  async run(first: number, file: ShardFile | null): Promise<void> {
+  async run(first: number, file: StoredFile | null): Promise<void> {
     const next = file ? await this.#fromStore(first, file) : first;
     if (next < this.#spec.chunks.length) await this.#fromNetwork(next, file);
   }
@@ -65,7 +65,7 @@ export class ShardReader {
   }
 
   /** Push what the store has; returns the first chunk that it has not, or has wrongly. */
-  async #fromStore(first: number, file: ShardFile): Promise<number> {
+  async #fromStore(first: number, file: StoredFile): Promise<number> {
     const pending: { bytes: Uint8Array<ArrayBuffer>; digest: Promise<string> }[] = [];
     let chunk = first;
     let ahead = first;
@@ -87,7 +87,7 @@ export class ShardReader {
     }
   }
 
-  async #fromNetwork(first: number, file: ShardFile | null): Promise<void> {
+  async #fromNetwork(first: number, file: StoredFile | null): Promise<void> {
     const stream = fetchRange(this.#network, this.#spec.url, this.#start(first), this.#spec.size, this.#signal);
     let chunk = first;
     let bytes = this.#buffers.take(this.#end(chunk) - this.#start(chunk));

@@ -1,7 +1,7 @@
 import type { BundleRecord } from "../shared/storage";
 
-/** A shard's bytes as far as they are there; nobody has checked them. */
-export interface ShardFile {
+/** A file's bytes as far as they are there; nobody has checked them. */
+export interface StoredFile {
   readonly size: number;
   /** Fill `bytes` from `offset` on; false when they are not all there. */
   read(offset: number, bytes: Uint8Array): boolean;
@@ -12,12 +12,12 @@ export interface ShardFile {
   close(): void;
 }
 
-/** Where shards are read from before the network is asked. */
+/** Where a bundle's files are read from before the network is asked. */
 export interface Store {
   /** Set once no more can be kept. */
   readonly full: boolean;
-  /** A shard's file, or null when it cannot be opened. */
-  shard(sha256: string): Promise<ShardFile | null>;
-  /** Note which shards a bundle uses. */
+  /** The file of this hash and URL, which may be empty; null when it cannot be opened. */
+  file(sha256: string, url: string): Promise<StoredFile | null>;
+  /** Note which files a bundle uses. */
   register(key: string, record: BundleRecord): Promise<void>;
 }

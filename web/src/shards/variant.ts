@@ -1,4 +1,4 @@
-/** A variant of a bundle as the shard reader needs it: made by `mlr.hosts.pyodide`. */
+/** A variant of a bundle as the shard reader needs it. */
 export interface VariantSpec {
   name: string;
   /** The bundle's URL. */
@@ -9,6 +9,8 @@ export interface VariantSpec {
   /** The first byte of the file that is needed. */
   start: number;
   shards: ShardSpec[];
+  /** Bytes of the bundle's other files that are stored, by their SHA-256. */
+  others?: Record<string, number>;
 }
 
 export interface ShardSpec {

@@ -4,7 +4,7 @@ export const SHARDS = "shards";
 export const BUNDLES = "bundles";
 export const SNAPSHOTS = "snapshots";
 
-/** A bundle's record: which shards it uses, so that the cache can be listed and emptied. */
+/** A bundle's record: which files it uses, so that the cache can be listed and emptied. */
 export interface BundleRecord {
   name: string;
   location: string;
