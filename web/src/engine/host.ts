@@ -63,7 +63,7 @@ export class PythonHost {
       this.#early.set(place, bytes);
       return new Response(await bytes);
     };
-    const bundle = await Bundle.open(url, { fetch, stallMs: STALL_MS });
+    const bundle = await Bundle.open(url, { fetch, stallMs: STALL_MS }, null);
     const means = { builds: this.#builds, network: this.#network, helpers: this.#helpers };
     const available = this.deviceMemory * 2 ** 30 || Infinity;
     return Preparation.begin(bundle, options, threads, available, means);

@@ -1,5 +1,4 @@
 import { platform } from "#platform";
-import { scope } from "#scope";
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
 import { fetchRange } from "../shards/fetch";
@@ -25,14 +24,13 @@ export class Bundle {
   }
 
   /** Throws `FetchError`, `ManifestError`, `UnsupportedModelError`. */
-  static async open(url: string, network: Network): Promise<Bundle> {
+  static async open(url: string, network: Network, store: Store | null): Promise<Bundle> {
     const base = new URL(url);
     if (!base.pathname.endsWith("/")) base.pathname += "/";
     const place = new URL("manifest.json", base);
     place.search = base.search;
     const bytes = await readAll(place.href, MAX_MANIFEST_BYTES, network);
-    const manifest = parseManifest(new TextDecoder().decode(bytes), place.href);
-    return new Bundle(manifest, base, network, await scope.openStore(base.href));
+    return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network, store);
   }
 
   /** A small file, checked, from the store or into it, in a borrowed buffer. Throws `FetchError`, `IntegrityError`. */
@@ -61,8 +59,7 @@ export class Bundle {
 
   /** The variant as the shard reader needs it. */
   specification(): VariantSpec {
-    const { name, variant, tokenizer, chatTemplate } = this.manifest;
-    const others = [tokenizer, chatTemplate].filter((entry) => entry !== null);
+    const { name, variant } = this.manifest;
     return {
       name,
       location: this.#base.href,
@@ -70,8 +67,14 @@ export class Bundle {
       chunkSize: variant.chunkSize,
       start: variant.tensors[0]?.offset ?? 0,
       shards: variant.shards.map(({ file, ...shard }) => ({ ...shard, url: this.#place(file) })),
-      others: Object.fromEntries(others.map(({ sha256, size }) => [sha256, size])),
     };
+  }
+
+  /** Bytes of the files that `readFile` stores, by their SHA-256. */
+  storedFiles(): Record<string, number> {
+    const { tokenizer, chatTemplate } = this.manifest;
+    const files = [tokenizer, chatTemplate].filter((entry) => entry !== null);
+    return Object.fromEntries(files.map(({ sha256, size }) => [sha256, size]));
   }
 
   #place(file: string): string {

@@ -1,5 +1,6 @@
 /** From a bundle's URL to a model that can be evaluated: predict the memory, refuse or load. */
 import { platform } from "#platform";
+import { scope } from "#scope";
 import { Helpers } from "../kernel/helpers";
 import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
 import type { KernelBuilds } from "../kernel/module";
@@ -57,14 +58,14 @@ export async function loadModel(
   const helpers = new Helpers(startThread, platform.sharesMemory ? Math.max(wanted - 1, 1) : 0);
   let kernel: Kernel | undefined;
   try {
-    const bundle = await Bundle.open(url, network);
+    const bundle = await Bundle.open(url, network, await scope.openStore(url));
     const { manifest } = bundle;
     const plan = await planFor(builds, manifest, wanted, chooseContext(manifest, options.contextLength));
     await checkMemory(plan, builds, manifest, options.memoryLimit);
     const reading = readTexts(bundle);
     kernel = await Kernel.open(builds, plan.descriptor, plan.options, plan.total);
     const [stored, { tokenizer, chatTemplate }] = await Promise.all([
-      kernel.load(bundle.specification(), network, helpers, onProgress),
+      kernel.load({ ...bundle.specification(), others: bundle.storedFiles() }, network, helpers, onProgress),
       reading,
     ]);
     const engine = new Engine(kernel, shapeOf(manifest, plan));
