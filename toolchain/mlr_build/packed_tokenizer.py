@@ -57,7 +57,7 @@ def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
 
 def _vocabulary_sections(vocabulary: ListedVocabulary) -> dict[str, bytes]:
     texts = [token.encode() for token in vocabulary.texts()]
-    buckets = 1 << len(texts).bit_length() - 1  # of 1 to 2 tokens each
+    buckets = 1 << max((len(texts) - 1).bit_length() - 1, 0)  # of 1 to 2 tokens each
     order: list[list[int]] = [[] for _ in range(buckets)]
     for token_id, text in enumerate(texts):
         if text:

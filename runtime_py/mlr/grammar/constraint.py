@@ -1,4 +1,7 @@
-"""What a generation's text is held to, token by token."""
+"""What a generation's text is held to, token by token.
+
+Most generations are held to nothing: what reads grammars is imported for the first that is.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,15 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlr.errors import GenerationError, GrammarError, RequestError
-from mlr.grammar.expressions import Grammar
-from mlr.grammar.gbnf import parse_gbnf
-from mlr.grammar.json_schema import json_object_grammar, schema_grammar
-from mlr.grammar.matcher import Matcher, State
-from mlr.grammar.tokens import TokenMasks
-from mlr.grammar.tool_calls import tool_call_grammar
 from mlr.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mlr.grammar.expressions import Grammar
+    from mlr.grammar.matcher import Matcher, State
+    from mlr.grammar.tokens import TokenMasks
 
 __all__ = ["Constrainer", "Constraint"]
 
@@ -62,6 +64,8 @@ class Constrainer:
             key = json.dumps(response_format)
         except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(f"response_format must be JSON: {error}") from None
+        from mlr.grammar.matcher import Matcher
+
         with self._lock:
             matcher = self._matchers.pop(key, None) or Matcher(_grammar(response_format))
             self._matchers[key] = matcher
@@ -73,6 +77,8 @@ class Constrainer:
         """The mask of the tokens that may follow in a state."""
         with self._lock:
             if self._masks is None:
+                from mlr.grammar.tokens import TokenMasks
+
                 ends, hidden = self._tokenizer.end_ids, self._tokenizer.hidden_ids
                 never = ends | hidden
                 size = min(self._size, self._tokenizer.vocabulary_size)
@@ -139,6 +145,10 @@ def _only(fields: Mapping[str, Any], allowed: frozenset[str], where: str) -> Non
 
 
 def _grammar(response_format: Mapping[str, Any]) -> Grammar:
+    from mlr.grammar.gbnf import parse_gbnf
+    from mlr.grammar.json_schema import json_object_grammar, schema_grammar
+    from mlr.grammar.tool_calls import tool_call_grammar
+
     if response_format["type"] == "json_object":
         return json_object_grammar()
     if response_format["type"] == "grammar":

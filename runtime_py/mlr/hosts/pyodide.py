@@ -57,6 +57,7 @@ class PyodideHost:
         """The body of an http(s) URL of at most `limit` bytes. Raises `FetchError`."""
         body = await _awaited(self._javascript.readUrl(url, limit))
         content: bytes = body.to_bytes()
+        self._javascript.release(body)
         return content
 
     def disk_cache(self) -> DiskCache | None:

@@ -11,6 +11,7 @@ import type { EngineOptions } from "../shared/protocol";
 import { Preparation, type Wanted } from "./preparation";
 
 const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
+const FIRST_BYTES = 2 ** 16; // of a body that does not say how long it is
 
 const NOT_STORED = {
   some: "The browser's storage is full: part of the model is downloaded again next time.",
@@ -84,12 +85,16 @@ export class PythonHost {
       if (declared > limit && !response.headers.has("Content-Encoding")) {
         throw new Error(`it has ${declared} bytes, at most ${limit} are allowed`);
       }
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      if (bytes.length > limit) throw new Error(`it has ${bytes.length} bytes, at most ${limit} are allowed`);
-      return bytes;
+      return await readBody(response, limit);
     } catch (error) {
       throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
     }
+  }
+
+  /** Free what `readUrl` gave now; the collector would take until memory is scarce. */
+  release(bytes: Uint8Array<ArrayBuffer>): void {
+    // browsers of before 2024 have no such method
+    (bytes.buffer as { transfer?: (length: number) => ArrayBuffer }).transfer?.(0);
   }
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
@@ -142,5 +147,25 @@ export class PythonHost {
       kernel.close();
       throw error;
     }
+  }
+}
+
+/** A body of at most `limit` bytes, in a buffer that only its owner knows: so it can be freed. */
+async function readBody(response: Response, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = (response.body ?? new Blob().stream()).getReader();
+  const declared = Number(response.headers.get("Content-Length") ?? 0) || FIRST_BYTES;
+  let bytes = new Uint8Array(Math.min(declared, limit));
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return bytes.subarray(0, length);
+    if (length + value.length > limit) throw new Error(`it has more than the ${limit} bytes that are allowed`);
+    if (length + value.length > bytes.length) {
+      const larger = new Uint8Array(2 * (length + value.length));
+      larger.set(bytes.subarray(0, length));
+      bytes = larger;
+    }
+    bytes.set(value, length);
+    length += value.length;
   }
 }
