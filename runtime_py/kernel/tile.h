@@ -4,12 +4,12 @@
  * compiler moves every addition to where its sum is used, so that all the weights and activations
  * of a block would be live at once, far more than the 16 vector registers there are.
  *
- * The two builds differ in the dot product only. Relaxed: one instruction multiplies 16 weights by a
+ * The builds differ in the dot product only. Relaxed: one instruction multiplies 16 weights by a
  * splat group of four activations; its second operand has 7 bits, which the unsigned 4- to 6-bit
  * weights fit, and which for 8-bit weights the activations are made to fit, by splitting them
  * into their positive and negative parts. No intermediate sum can saturate, so the choice that
  * the instruction leaves to the hardware never shows. Baseline: 16-bit products of widened bytes.
- * Both give the same integers.
+ * All give the same integers.
  */
 #ifndef MLR_TILE_H
 #define MLR_TILE_H
@@ -50,7 +50,7 @@ typedef struct {
  * The narrow build keeps it in 16 bits, two a row: its hosts make three instructions of the dot with
  * 32-bit sums and one of that with 16-bit sums. They may wrap around on the way, but not at the end:
  * with the offset a sum is that of signed weights, 16 of at most 16 in size, or 8 of 32, times at most
- * 127; without one weights are below 16, or below 32 in 16 columns. */
+ * 127; without one weights are below 16, or below 32 in 16 columns, or below 4 in 128. */
 #ifdef MLR_NARROW
 typedef v128_t Sum;
 enum { NARROW = 1 };
