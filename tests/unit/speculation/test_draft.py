@@ -370,3 +370,19 @@ async def _failing(model: Model) -> None:
     assert (await model.generate(PROMPT, max_tokens=30, speculate=None)).token_ids
     engine.evaluate_batch = evaluate  # type: ignore[method-assign]
     assert (await model.generate(PROMPT, max_tokens=30)).token_ids
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.8, "seed": 3}], ids=["greedy", "sampled"]
+)
+def test_the_demo_model_drafts_for_itself(demo_bundle: Path, options: dict[str, Any]) -> None:
+    prompt = "The three primary colours are"
+    with mlr.load_sync(demo_bundle, draft=demo_bundle, threads=2, context_length=128) as model:
+        _, passes, _ = metered(model._model)
+        plain = model.generate(prompt, max_tokens=24, speculate=None, **options)
+        assert len(passes) == len(plain.tokens)
+        passes.clear()
+        completion = model.generate(prompt, max_tokens=24, **options)
+        assert completion.tokens == plain.tokens
+        assert completion.timings.confirmed_tokens == completion.timings.guessed_tokens > 8
+        assert len(passes) < 0.6 * len(plain.tokens)
