@@ -66,7 +66,7 @@ class DraftModel:
         held, tokens = self._held[moment.sequence], moment.tokens
         unread = tokens[self._shared(moment.sequence, tokens) :]
         if len(unread) > FEW:
-            saving = moment.price.plain - moment.price.guess - self.pace.step
+            saving = 2 * moment.price.of(0) - moment.price.of(1) - self.pace.step
             if len(unread) * self._token_seconds > moment.left * saving / 2:
                 return None
             part = unread[:-1][: self.engine.batch]
@@ -113,7 +113,7 @@ class Drafting:
         most = min(moment.most, model.engine.context_length - len(moment.tokens))
         if most < 1 or max(moment.tokens) >= model.vocabulary_size:
             return []
-        self._round = model.pace.begin(moment.price)
+        self._round = model.pace.begin(moment.price, most)
         if self._round is None:
             return []
         unread = model.follow(moment)
@@ -134,13 +134,12 @@ class Drafting:
             model.pace.took(model.clock() - start)
             if chosen.logprob is None or chosen.id >= model.vocabulary_size:
                 break
-            if not self._round.confirm(math.exp(chosen.logprob)):
-                break
             guesses.append(chosen.id)
-            if chosen.ends or len(guesses) == most or not self._round.another():
+            self._round.made(math.exp(chosen.logprob))
+            if chosen.ends or not self._round.another():
                 break
             unread = [chosen.id]
-        return guesses
+        return guesses[: self._round.keep()]
 
     def learn(self, right: int, *, wrong: bool) -> None:
         """Note how the last guesses went."""

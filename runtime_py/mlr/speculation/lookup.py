@@ -22,15 +22,13 @@ class LookUp:
 
     def guess(self, moment: Moment) -> list[int]:
         """Tokens that followed the last time, as many as are worth it."""
-        self._round = self._pace.begin(moment.price)
+        self._round = self._pace.begin(moment.price, moment.most)
         if self._round is None:
             return []
         found, size = look_up(moment.tokens, moment.most)
-        confidence = size / (LONGEST + 1)
-        for count, _ in enumerate(found):
-            if not self._round.confirm(confidence):
-                return found[:count]
-        return found
+        for _ in found:
+            self._round.made(size / (LONGEST + 1))
+        return found[: self._round.keep()]
 
     def learn(self, right: int, *, wrong: bool) -> None:
         """Note how the last guesses went."""

@@ -1,14 +1,14 @@
 """Whether guessing is worth it: what passes cost, how often guesses are right, and when to rest.
 
 A guess gains a token if it is right, and costs time in any case: to make it, and to confirm it in
-the engine's next pass. The rule is one for all decisions: as long as the tokens that another guess
-is expected to bring, by the time it takes, are more than what the pass brings so far, it is made
-(or confirmed). So guesses are many where they are right, few where they are doubtful, and none
+the engine's next pass. One rule decides everything: what is expected to bring the most tokens by
+the time it takes. So guesses are many where they are right, few where they are doubtful, and none
 where passes are dear or guesses are bad.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["Pace", "PassCosts", "Price", "Round"]
@@ -16,6 +16,7 @@ __all__ = ["Pace", "PassCosts", "Price", "Round"]
 FASTER, SLOWER = 0.3, 0.1  # weights of a newer time: interference only ever makes it longer
 SAMPLES = 3  # of making a guess, before it is taken for known how long that takes
 ASSUMED = 0.3  # of a plain token: what a guess costs, until that is measured
+DISCOUNT = 0.999  # on what a pass costs, for every other pass since then: it may have changed
 
 LEVELS = 4  # of confidence, each with a record of its own
 MEMORY = 20.0  # guesses: how far back a record reaches
@@ -29,36 +30,53 @@ SHORTEST, LONGEST = 16, 512  # passes to rest when guessing does not gain
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Seconds that a pass takes: for one plain token of a generation, and for a guess besides."""
+    """What passes take: `seconds` by the guesses in them, those without any among them, where each
+    of so many generations gets a token."""
 
-    plain: float
-    guess: float
+    generations: int
+    seconds: Mapping[int, float]
+
+    def of(self, guesses: int) -> float:
+        """Seconds of a generation's share of a pass with so many guesses for each."""
+        wanted = guesses * self.generations
+        below = max(known for known in self.seconds if known <= wanted)
+        above = min((known for known in self.seconds if known > wanted), default=None)
+        start = self.seconds[below]
+        if above is None:
+            each = ASSUMED * self.seconds[0] / self.generations
+        else:
+            each = (self.seconds[above] - start) / (above - below)
+        return (start + (wanted - below) * each) / self.generations
 
 
 class PassCosts:
-    """What the passes of an engine cost, as measured: plain ones, by the number of generations
-    that get a token each, and every guess besides."""
+    """What the passes of an engine cost, as measured: a few tokens more may take the same time, or
+    twice as long, so every number of them counts for itself."""
 
     def __init__(self) -> None:
-        self._plain: dict[int, float] = {}
-        self._guess: float | None = None
+        # by generations and by guesses: seconds, and in which pass that was seen
+        self._known: dict[int, dict[int, tuple[float, int]]] = {}
+        self._passes = 0
 
     def learn(self, generations: int, guesses: int, seconds: float) -> None:
         """Note how long a pass took that brought each generation a token."""
-        plain = self._plain.get(generations)
-        if not guesses:
-            self._plain[generations] = _smoothed(plain, seconds)
-        elif plain is not None:
-            each = max(0.0, seconds - plain) / guesses
-            self._guess = _smoothed(self._guess, min(each, plain))
+        self._passes += 1
+        known = self._known.setdefault(generations, {})
+        old = known[guesses][0] if guesses in known else None
+        known[guesses] = _smoothed(old, seconds), self._passes
 
     def price(self, generations: int) -> Price | None:
-        """What a token costs one of so many generations; None where no pass has shown it."""
-        plain = self._plain.get(generations)
-        if plain is None:
+        """What tokens cost so many generations; None where no pass has shown it."""
+        known = self._known.get(generations, {})
+        if 0 not in known:
             return None
-        share = plain / generations
-        return Price(share, ASSUMED * share if self._guess is None else self._guess)
+        return Price(
+            generations,
+            {
+                guesses: seconds * DISCOUNT ** (self._passes - seen)
+                for guesses, (seconds, seen) in known.items()
+            },
+        )
 
 
 class Record:
@@ -103,8 +121,8 @@ class Pace:
         self._next_rest = SHORTEST
         self._right = 0  # guesses since the last rest
 
-    def begin(self, price: Price) -> Round | None:
-        """The guesses for one pass; None while they would not gain.
+    def begin(self, price: Price, most: int) -> Round | None:
+        """At most so many guesses for one pass; None while they would not gain.
 
         After a rest, which is the longer the more of them were in vain, much of what was learnt is
         forgotten and guesses get another chance: the text may have become easier.
@@ -112,7 +130,7 @@ class Pace:
         if self._rest:
             self._rest -= 1
             return None
-        current = Round(self, price)
+        current = Round(self, price, most)
         if current.another():
             return current
         self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST)
@@ -153,34 +171,38 @@ class Pace:
 class Round:
     """The guesses of one generation for one pass."""
 
-    def __init__(self, pace: Pace, price: Price) -> None:
-        self._pace, self._price = pace, price
-        self._seconds = price.plain  # of the pass as it is so far
-        self._tokens = 1.0  # that it is expected to bring
-        self._chance = 1.0  # that all guesses so far are right
-        self._levels: list[Record] = []  # of the guesses that are to be confirmed
+    def __init__(self, pace: Pace, price: Price, most: int) -> None:
+        self._pace, self._price, self._most = pace, price, most
+        self._levels: list[Record] = []  # of the guesses that were made
 
     def another(self) -> bool:
-        """Whether to make another guess."""
-        seconds = self._pace.step + self._price.guess
-        return self._gains(self._chance * self._pace.expected.chance, seconds)
+        """Whether to make another guess, or more."""
+        made = len(self._levels)
+        further = (self._rate(count) for count in range(made + 1, self._most + 1))
+        return max(further, default=0.0) > max(self._rate(count) for count in range(made + 1))
 
-    def confirm(self, confidence: float) -> bool:
-        """Whether a guess that was made is worth a place in the pass; then it has one."""
-        self._seconds += self._pace.step
+    def made(self, confidence: float) -> None:
+        """Note a guess."""
         level = self._pace.level(confidence)
         self._pace.expected.add(level.chance)
-        gains = self._gains(self._chance * level.chance, self._price.guess)
-        if not gains and not level.due():
-            return False
-        self._chance *= level.chance
-        self._tokens += self._chance
-        self._seconds += self._price.guess
         self._levels.append(level)
-        return True
 
-    def _gains(self, tokens: float, seconds: float) -> bool:
-        return tokens * self._seconds > seconds * self._tokens
+    def keep(self) -> int:
+        """How many of the guesses made are worth a place in the pass: the first ones."""
+        count = max(range(len(self._levels) + 1), key=self._rate)
+        if count == 0 and self._levels and self._levels[0].due():
+            return 1
+        return count
+
+    def _rate(self, count: int) -> float:
+        """Tokens a second to be expected of a pass with so many guesses."""
+        tokens = chance = 1.0
+        for index in range(count):
+            made = index < len(self._levels)
+            chance *= (self._levels[index] if made else self._pace.expected).chance
+            tokens += chance
+        seconds = self._price.of(count) + max(count, len(self._levels)) * self._pace.step
+        return tokens / seconds if seconds > 0 else tokens
 
     def learn(self, right: int, *, wrong: bool) -> None:
         """The first so many guesses were right, and the next one, maybe, wrong."""

@@ -12,6 +12,7 @@ from mlr.speculation.pace import LONGEST, SAMPLES, SHORTEST, Pace, PassCosts, Pr
 
 PLAIN = 1.0  # seconds of a pass
 CONFIDENCE = 0.9
+MOST = 7
 
 
 def accustomed(chance: float, step: float) -> Pace:
@@ -25,15 +26,19 @@ def accustomed(chance: float, step: float) -> Pace:
     return pace
 
 
-def made(pace: Pace, price: Price, most: int = 7) -> int:
+def price(guess: float) -> Price:
+    """What a pass costs where every guess in it costs the same."""
+    return Price(1, {0: PLAIN, MOST: PLAIN + MOST * guess})
+
+
+def made(pace: Pace, cost: Price) -> int:
     """How many guesses of one confidence a round takes."""
-    current = pace.begin(price)
-    count = 0
-    while current is not None and count < most and current.another():
-        if not current.confirm(CONFIDENCE):
-            break
-        count += 1
-    return count
+    current = pace.begin(cost, MOST)
+    if current is None:
+        return 0
+    while current.another():
+        current.made(CONFIDENCE)
+    return current.keep()
 
 
 def rate(count: int, chance: float, step: float, guess: float) -> float:
@@ -48,7 +53,7 @@ def test_as_many_guesses_as_are_best(chance: float, step: float, guess: float) -
     learnt = pace.level(CONFIDENCE).chance
     for _ in range(400):  # all guesses are of this one confidence
         pace.expected.add(learnt)
-    count = made(pace, Price(PLAIN, guess))
+    count = made(pace, price(guess))
     best = max(rate(n, learnt, step, guess) for n in range(8))
     assert rate(count, learnt, step, guess) == pytest.approx(best, rel=1e-9)
 
@@ -65,11 +70,32 @@ def test_what_is_learnt_is_how_often_guesses_are_right(chance: float) -> None:
 
 
 def test_doubtful_guesses_are_not_confirmed() -> None:
-    pace = Pace()
-    current = pace.begin(Price(PLAIN, 0.5))
+    current = Pace().begin(price(0.5), MOST)
     assert current is not None
-    assert current.confirm(0.95)
-    assert not current.confirm(0.05)
+    current.made(0.95)
+    assert current.keep() == 1
+    current.made(0.05)
+    assert current.keep() == 1
+    current.made(0.95)
+    assert current.keep() == 1, "the one before is too doubtful"
+
+
+def test_a_number_of_tokens_that_is_dear_is_avoided() -> None:
+    """Two tokens in a pass, or four, but not three."""
+    cost = Price(1, {0: 1.0, 1: 1.4, 2: 2.8, 3: 2.2})
+    pace = accustomed(0.95, 0.1)
+    for _ in range(400):
+        pace.expected.add(0.95)
+    current = pace.begin(cost, 3)
+    assert current is not None
+    while current.another():
+        current.made(CONFIDENCE)
+    assert current.keep() == 3
+    current = pace.begin(cost, 2)
+    assert current is not None
+    while current.another():
+        current.made(CONFIDENCE)
+    assert current.keep() == 1
 
 
 def rest_of(pace: Pace, *, right: bool, passes: int) -> tuple[list[int], int]:
@@ -77,14 +103,15 @@ def rest_of(pace: Pace, *, right: bool, passes: int) -> tuple[list[int], int]:
     guesses were confirmed."""
     rests, resting, guesses = [], 0, 0
     for _ in range(passes):
-        current = pace.begin(Price(PLAIN, 0.3))
+        current = pace.begin(price(0.3), MOST)
         if current is None:
             resting += 1
             continue
         if resting:
             rests.append(resting)
             resting = 0
-        if current.confirm(CONFIDENCE):
+        current.made(CONFIDENCE)
+        if current.keep():
             current.learn(int(right), wrong=not right)
             guesses += 1
     return rests, guesses
@@ -103,10 +130,10 @@ def test_rests_grow_while_guesses_are_wrong_and_shrink_when_they_are_right() -> 
 def test_where_a_guess_costs_as_much_as_a_pass_none_is_made() -> None:
     pace = Pace()
     pace.took(100 * PLAIN)  # a stall, of which there may be one
-    assert pace.begin(Price(PLAIN, 0.1)) is not None
+    assert pace.begin(price(0.1), MOST) is not None
     for _ in range(SAMPLES):
         pace.took(PLAIN)
-    assert pace.begin(Price(PLAIN, 0.1)) is None
+    assert pace.begin(price(0.1), MOST) is None
 
 
 def test_costs_of_passes() -> None:
@@ -115,13 +142,22 @@ def test_costs_of_passes() -> None:
     costs.learn(1, 3, 9.0)
     assert costs.price(1) is None, "nothing to compare it with"
     for _ in range(30):
-        costs.learn(1, 0, 10.0)
         costs.learn(1, 4, 18.0)
+        costs.learn(1, 0, 10.0)
         costs.learn(2, 0, 12.0)
+        costs.learn(2, 2, 16.0)
     costs.learn(1, 0, 20.0)  # somebody else was running
-    price = costs.price(1)
-    assert price is not None
-    assert price.plain == pytest.approx(11.0)
-    assert price.guess == pytest.approx(2.0)
-    assert costs.price(2) == Price(6.0, price.guess)
+    costs.learn(1, 4, 18.0)
+    costs.learn(1, 3, 9.0)
+    one, two = costs.price(1), costs.price(2)
+    assert one is not None
+    assert two is not None
+    # what was measured some passes ago counts for a little less
+    assert one.of(0) == pytest.approx(11.0, rel=0.01)
+    assert one.of(3) == pytest.approx(9.0)
+    assert one.of(4) == pytest.approx(18.0, rel=0.01)
+    assert one.of(1) == pytest.approx((2 * one.of(0) + one.of(3)) / 3), "between the neighbours"
+    assert one.of(5) > one.of(4)
+    assert two.of(0) == pytest.approx(6.0, rel=0.01)
+    assert two.of(1) == pytest.approx(8.0, rel=0.01)
     assert costs.price(3) is None
