@@ -47,13 +47,15 @@ SAMPLED = {
     "repeatPenalty": 1.3,
     "seed": 2**53 - 1,
 }
+STOPS = ["the ", *"aeiou0123456789"]
 GENERATIONS: list[dict[str, Any]] = [
     {"prompt": "The theory of the thing, don't think: 123 Σίσυφος", "options": GREEDY},
     {"prompt": "The theory of the thing", "options": SAMPLED},  # begins as the one before
     {
         "prompt": [5, 6, 7, 300],
-        "options": SAMPLED | {"seed": 3, "stop": ["the ", *"aeiou0123456789"]},
+        "options": SAMPLED | {"seed": 3, "stop": STOPS},
     },
+    {"prompt": "The theory of the thing", "options": SAMPLED | {"stop": STOPS}},
     {"prompt": {"messages": MESSAGES}, "options": SAMPLED | {"seed": 11, "logprobs": 0}},
     {
         "prompt": "The theory of the thing",
