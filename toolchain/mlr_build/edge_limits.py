@@ -1,10 +1,12 @@
 """What a bundle takes in an edge worker, and whether it fits.
 
 The kernel says itself what it takes; what the JavaScript around it takes was measured.
-`TOKENIZER_FACTOR` is from V8's heap after a collection, with Gemma's tokenizer.json (8.7 MB: 10.6
-bytes a byte while it is read, 9.6 later) and MiniLM's (0.5 MB: 10.6 and 7.6). `SCRIPT_MEMORY` is
-by how much workerd's resident memory grew with a first answer, less kernel and tokenizer: 14 to 18
-MB with a model of 1 MB, 27 to 29 MB with one of 25 MB, much of it waiting to be collected.
+`TOKENIZER_FACTOR` is for tokenizers that are read as objects, from V8's heap after a collection,
+with Gemma's tokenizer.json (8.7 MB: 10.6 bytes a byte while it is read, 9.6 later) and MiniLM's
+(0.5 MB: 10.6 and 7.6); most BPE and WordPiece are read into tables, which take about 3 and 2.
+`SCRIPT_MEMORY` is by how much workerd's resident memory grew with a first answer, less kernel and
+tokenizer: 14 to 18 MB with a model of 1 MB, 27 to 29 MB with one of 25 MB, much of it waiting to be
+collected.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-/** What Node.js has for bytes. Much of what goes through the C library's heap stays there. */
+/** What Node.js has for bytes. */
 import { createHash } from "node:crypto";
+import { MessageChannel } from "node:worker_threads";
 import type { Bytes } from "./platform";
 
-type Resizable = ArrayBuffer & { resize(size: number): void };
-const ResizableBuffer = ArrayBuffer as unknown as new (size: number, options: { maxByteLength: number }) => Resizable;
-
 export const nodeBytes: Bytes = {
-  // Web Crypto would copy the bytes
+  // Web Crypto would copy the bytes, and the copies stay in the C library's heap
   sha256: (bytes) => Promise.resolve(createHash("sha256").update(bytes).digest()),
-  // these buffers come from the operating system, and go back to it
-  borrow: (size) => new ResizableBuffer(size, { maxByteLength: size }),
+  borrow: (size) => new ArrayBuffer(size),
+  // Node.js 20 has no ArrayBuffer.prototype.transfer; what is sent to a closed port is dropped
   giveBack: (buffer) => {
-    (buffer as Resizable).resize(0);
+    const { port1, port2 } = new MessageChannel();
+    port2.close();
+    port1.postMessage(null, [buffer]);
   },
 };
