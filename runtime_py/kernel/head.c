@@ -31,14 +31,32 @@ void place_choices(void) {
   state.slack = place(4 * rows * (head()->cols / 32));
   state.seeds = place(sizeof(Choice) * rows * state.n_threads);
   state.choices = place(sizeof(Choice) * rows * state.n_threads);
+  state.reached = place(4ull * state.n_threads);
 }
+
+/* Text leaves few tiles to compute. Where it was more than a third of them in the last pass that chose,
+ * bounds cost more than they saved, and some passes do without. */
+static bool reached_too_many(void) {
+  uint64_t tiles = (weights.config.n_vocab + TILE - 1) / TILE, reached = 0;
+  for (uint32_t i = 0; i < state.n_threads; i++) reached += state.reached[i];
+  return 3 * reached > tiles * state.n_choices;
+}
+
+enum { WHOLE_PASSES = 8 };
 
 /* Before a pass: whether to look for the largest logits only. */
 void plan_head(void) {
-  bool choosing = weights.head_is_bounded && state.n_outputs && !state.logits_needed;
+  if (!weights.head_is_bounded || !state.n_outputs) {
+    state.choosing = false;
+    return;
+  }
+  if (state.choosing && reached_too_many()) state.whole_passes = WHOLE_PASSES;
+  bool choosing = !state.logits_needed && !state.whole_passes;
   for (uint32_t row = 0; row < state.n_outputs && choosing; row++)
     choosing = takes_largest(state.pass[state.outputs[row]].sequence);
+  if (state.whole_passes) state.whole_passes--;
   state.choosing = choosing;
+  state.n_choices = state.n_outputs;
   state.logits_needed = false;
 }
 
@@ -99,15 +117,17 @@ static Choice best_in_tile(uint32_t tile, uint32_t row, Choice best) {
   return best;
 }
 
-/* The best of `best` and the tiles of a task whose bounds reach it. */
-static Choice best_in_task(uint32_t task, uint32_t n_tiles, uint32_t row, Choice best) {
+/* The best of `best` and the tiles of a task whose bounds reach it, which are counted. */
+static Choice best_in_task(uint32_t task, uint32_t n_tiles, uint32_t row, Choice best, uint32_t *reached) {
   const float *bounds = logits_row(row);
   uint32_t end = min_u32((task + 1) * TILES_PER_TASK, n_tiles);
   for (uint32_t tile = task * TILES_PER_TASK; tile < end; tile++) {
     v128_t reach = wasm_f32x4_splat(best.logit), low = wasm_v128_load(bounds + tile * TILE);
     v128_t high = wasm_v128_load(bounds + tile * TILE + 4);
     v128_t below = wasm_v128_and(wasm_f32x4_lt(low, reach), wasm_f32x4_lt(high, reach));
-    if (!wasm_i32x4_all_true(below)) best = best_in_tile(tile, row, best);
+    if (wasm_i32x4_all_true(below)) continue;
+    best = best_in_tile(tile, row, best);
+    (*reached)++;
   }
   return best;
 }
@@ -138,9 +158,11 @@ bool largest_logits(uint32_t n_outputs, uint32_t thread) {
     uint32_t seed = best_of(seeds - (uint64_t)thread * state.max_outputs, row).id;
     choices[row] = seed < n_vocab ? best_in_tile(seed / TILE, row, NONE) : NONE;
   }
+  uint32_t reached = 0;
   for (uint32_t task; (task = next_task(tasks)) < tasks;)
     for (uint32_t row = 0; row < n_outputs; row++)
-      choices[row] = best_in_task(task, n_tiles, row, choices[row]);
+      choices[row] = best_in_task(task, n_tiles, row, choices[row], &reached);
+  state.reached[thread] = reached;
   return barrier();
 }
 

@@ -256,6 +256,9 @@ typedef struct {
   bool choosing;     /* the pass looks for the largest logits only: `logits` are bounds of them */
   bool logits_needed; /* the host has asked for more than the largest since the last pass */
   bool head_only;    /* the pass computes the logits of the pass before it */
+  uint32_t n_choices; /* rows of the last pass that chose */
+  uint32_t *reached; /* (n_threads) tiles of it that bounds did not leave out */
+  uint32_t whole_passes; /* the next ones do not choose */
   int32_t *slack;    /* (max_outputs, n_embd / 32) of planes_slack */
   Choice *seeds, *choices; /* (n_threads, max_outputs) the largest bound and logit found */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */

@@ -226,8 +226,9 @@ static uint32_t draw(Sampler *sampler, const Candidate *candidates, uint32_t n, 
 /* The next token of a sequence, from a row of the logits, or a negative error. Does not append it. */
 EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
   if (sequence >= state.n_sequences || row >= state.n_outputs) return ERROR_ARGUMENT;
-  if (state.choosing && takes_largest(sequence)) return chosen_token(row);
-  int32_t error = need_logits();
+  bool only_largest = takes_largest(sequence);
+  if (only_largest && state.choosing) return chosen_token(row);
+  int32_t error = only_largest ? OK : need_logits();
   if (error) return error;
   Sampler *sampler = &samplers[sequence];
   const float *logits = logits_row(row);

@@ -116,6 +116,27 @@ def test_every_row_of_a_pass_is_chosen(plain: Path, prompts: list[list[int]]) ->
             assert last_logits(engine).tobytes() == row.tobytes()
 
 
+def test_passes_choose_again_after_one_that_did_not(plain: Path) -> None:
+    with open_kernel(plain) as engine:
+        address = address_of_logits(engine)
+        engine.configure(Sampling(temperature=1.0, seed=3))
+        engine.evaluate([1])
+        engine.sample()
+        engine.configure(Sampling())
+        by_bounds = []
+        for token in (2, 3, 4):
+            engine.evaluate([token])
+            engine.sample()
+            by_bounds.append(memory_of_logits(engine, address).copy())
+        engine.truncate(0)
+        for token, found in zip((1, 2, 3, 4), (None, *by_bounds), strict=True):
+            engine.evaluate([token])
+            logits = last_logits(engine)
+            if found is not None:
+                assert (found >= logits).all()
+                assert (token == 2) == (found.tobytes() == logits.tobytes())
+
+
 def test_of_equal_logits_the_first_is_chosen(tmp_path: Path) -> None:
     def same_rows(head: Head) -> None:
         head[:] = head[7]
@@ -124,6 +145,23 @@ def test_of_equal_logits_the_first_is_chosen(tmp_path: Path) -> None:
         for token in range(10):
             engine.evaluate([token])
             assert engine.sample() == 0
+
+
+def test_where_bounds_leave_nothing_out_passes_do_without(tmp_path: Path) -> None:
+    def same_rows(head: Head) -> None:
+        head[:] = head[7]
+
+    with open_kernel(model(tmp_path, tied=False, change=same_rows), threads=2) as engine:
+        address = address_of_logits(engine)
+        by_bounds = []
+        for token in range(1, 21):
+            engine.evaluate([token])
+            assert engine.sample() == 0
+            found = memory_of_logits(engine, address).copy()
+            with open_kernel(tmp_path / "model.gguf") as other:
+                other.evaluate(list(range(1, token + 1)))
+                by_bounds.append(found.tobytes() != last_logits(other).tobytes())
+        assert by_bounds == [i % 9 == 0 for i in range(20)]
 
 
 def test_negative_scales_have_no_bounds_and_the_same_choice(tmp_path: Path) -> None:
