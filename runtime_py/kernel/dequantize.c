@@ -6,10 +6,6 @@
 INLINE float half(const uint8_t *f16, uint32_t i) { return f16_to_f32(load_u16(f16 + 2 * i)); }
 
 /* A value of one row and column of a block's groups; see repack.c. */
-INLINE uint32_t nibble(const uint8_t *groups, uint32_t row, uint32_t column) {
-  uint32_t byte = groups[16 * (column / 4) + 4 * (row & 3) + (column & 3)];
-  return row < 4 ? byte & 15 : byte >> 4;
-}
 INLINE uint32_t pair(const uint8_t *groups, uint32_t row, uint32_t column) {
   uint32_t byte = groups[16 * (column / 8) + 4 * (row & 3) + (column & 3)];
   return byte >> (4 * (column / 4 & 1) + 2 * (row / 4)) & 3;

@@ -72,8 +72,8 @@ void add_feed_forward(uint32_t layer, uint32_t token) {
 }
 
 /* input = norm(x) for one token, in the forms that `users` multiply. */
-static void norm_input(uint32_t token, uint32_t row, const Tensor *norm, const Tensor *const *users,
-                       uint32_t n_users) {
+void norm_input(uint32_t token, uint32_t row, const Tensor *norm, const Tensor *const *users,
+                uint32_t n_users) {
   uint32_t n_embd = weights.config.n_embd;
   norm_row(residual(token), norm, n_embd, state.input.f32 + (uint64_t)row * state.input.stride);
   quantize_for(users, n_users, row, n_embd);

@@ -63,9 +63,7 @@ void plan_head(void) {
 void head_input(const Tensor *norm, uint32_t token, uint32_t row) {
   const Tensor *user = head();
   uint32_t n_embd = weights.config.n_embd;
-  norm_row(nth_row(state.x, token, n_embd), norm, n_embd,
-           state.input.f32 + (uint64_t)row * state.input.stride);
-  quantize_for(&user, 1, row, n_embd);
+  norm_input(token, row, norm, &user, 1);
   if (state.choosing)
     planes_slack(&state.input.block32, row, n_embd, state.slack + (uint64_t)row * (n_embd / 32));
 }

@@ -403,6 +403,8 @@ typedef struct {
 void forward(uint32_t thread);
 bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens);
 void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols);
+void norm_input(uint32_t token, uint32_t row, const Tensor *norm, const Tensor *const *users,
+                uint32_t n_users);
 void add_feed_forward(uint32_t layer, uint32_t token);
 
 /* threads.c */

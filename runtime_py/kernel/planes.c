@@ -161,12 +161,11 @@ bool planes_repack(Tensor *t, uint32_t tile, uint32_t rows, const uint8_t *raw) 
 
 void planes_dequantize(const Tensor *t, uint32_t row, float *out) {
   const uint8_t *high = high_tile(t, row / TILE), *low = low_tile(t, row / TILE);
-  uint32_t r = row % TILE, shift = r < 4 ? 0 : 4;
+  uint32_t r = row % TILE;
   for (uint32_t b = 0; b < blocks_of(t); b++, high += HIGH_BLOCK, low += LOW_BLOCK) {
     float d = f16_to_f32(load_u16(high + 2 * r));
     for (uint32_t k = 0; k < 32; k++) {
-      uint32_t at = 16 * (k / 4) + 4 * (r & 3) + (k & 3);
-      int32_t q = (int32_t)((high[16 + at] >> shift & 15) << 4 | (low[at] >> shift & 15)) - 128;
+      int32_t q = (int32_t)(nibble(high + 16, r, k) << 4 | nibble(low, r, k)) - 128;
       *out++ = d * (float)q;
     }
   }

@@ -26,6 +26,12 @@ INLINE void put_nibbles(const uint8_t *values, uint32_t row, uint32_t n, uint8_t
   }
 }
 
+/* One of them, of a row and a column of the groups. */
+INLINE uint32_t nibble(const uint8_t *groups, uint32_t row, uint32_t column) {
+  uint32_t byte = groups[16 * (column / 4) + 4 * (row & 3) + (column & 3)];
+  return row < 4 ? byte & 15 : byte >> 4;
+}
+
 /* Two bits of `n` groups of one row: two groups in 16 bytes. */
 INLINE void put_pairs(const uint8_t *values, uint32_t row, uint32_t n, uint8_t *pairs) {
   for (uint32_t g = 0; g < n; g += 2) {
