@@ -203,6 +203,14 @@ def test_no_bundle_there(opened: Tab, site: Site) -> None:
     assert "404" in result["message"]
 
 
+def test_a_progress_function_that_fails(opened: Tab) -> None:
+    result = opened.run("""
+        const fail = () => { throw new RangeError("no such bar"); };
+        return await mlr.load("/bundles/tiny/", { onProgress: fail });
+    """)
+    assert (result["error"], result["message"]) == ("RangeError", "no such bar")
+
+
 def test_an_aborted_load(opened: Tab) -> None:
     result = opened.run("""
         const controller = new AbortController();

@@ -178,6 +178,14 @@ def test_a_load_that_is_given_up(ask: Ask, site: Site, shards: list[str]) -> Non
     assert answer["ms"] < 2000
 
 
+def test_a_progress_function_that_fails(ask: Ask) -> None:
+    """It ends the load, not the program, and is not called again."""
+    *answers, counts = ask("progress")
+    assert codes(answers) == ["RangeError", "RangeError", "request"]
+    assert answers[0]["message"] == "no such bar"
+    assert counts == {"heard": 2, "calls": 2}
+
+
 def test_what_is_asked_for_wrongly(ask: Ask) -> None:
     answers = ask("options")
     assert codes(answers) == [

@@ -34,6 +34,22 @@ const scenarios = {
     return [await outcome(loading.then((model) => model.close()))];
   },
   aborted_load: async () => [await outcome(load(bundle, { ...OPTIONS, signal: AbortSignal.timeout(300) }))],
+  progress: async () => {
+    let calls = 0;
+    const fail = () => {
+      calls++;
+      throw new RangeError("no such bar");
+    };
+    const failLater = async () => fail();
+    const answers = [
+      await outcome(load(bundle, { ...OPTIONS, onProgress: fail })),
+      await outcome(load(bundle, { ...OPTIONS, onProgress: failLater })),
+      await outcome(load(bundle, { ...OPTIONS, onProgress: "log" })),
+    ];
+    const heard = calls;
+    await withModel(generate);
+    return [...answers, { heard, calls }];
+  },
   options: async () => [
     await outcome(load(bundle, { ...OPTIONS, memoryLimit: 2 ** 20 })),
     await outcome(load(bundle, { ...OPTIONS, threads: 0 })),

@@ -12,6 +12,9 @@ export interface Pending {
   answer: Promise<unknown>;
 }
 
+/** The caller's own: what it throws, or rejects with, ends the load. */
+type OnProgress = (progress: LoadProgress) => unknown;
+
 interface Waiting {
   resolve: (value: unknown) => void;
   reject: (error: unknown) => void;
@@ -22,11 +25,16 @@ interface Waiting {
 export class Connection {
   readonly #worker: WorkerPort;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #onProgress: ((progress: LoadProgress) => void) | undefined;
+  readonly #onProgress: OnProgress | undefined;
   #next = 1;
-  #ended: MlrError | undefined;
+  #ended: Error | undefined;
 
-  constructor(worker: WorkerPort, onProgress: ((progress: LoadProgress) => void) | undefined) {
+  /** Throws a `RequestError` for an `onProgress` that is no function. */
+  constructor(worker: WorkerPort, onProgress: OnProgress | undefined) {
+    if (onProgress !== undefined && typeof onProgress !== "function") {
+      worker.terminate();
+      throw new MlrError("RequestError", "onProgress must be a function");
+    }
     this.#onProgress = onProgress;
     this.#worker = worker;
     worker.onMessage((message) => {
@@ -58,7 +66,7 @@ export class Connection {
   }
 
   /** End the worker; whoever still waits, or asks from now on, gets the error. */
-  end(error: MlrError): void {
+  end(error: Error): void {
     if (this.#ended) return;
     this.#ended = error;
     this.#worker.terminate();
@@ -70,9 +78,18 @@ export class Connection {
     this.#worker.post(request);
   }
 
+  async #report(progress: LoadProgress): Promise<void> {
+    try {
+      await this.#onProgress?.(progress);
+    } catch (error) {
+      this.end(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
   #receive(reply: Reply): void {
+    if (this.#ended) return; // in edge workers the runner goes on for a while
     if (reply.type === "progress") {
-      this.#onProgress?.(reply.progress);
+      void this.#report(reply.progress);
       return;
     }
     const waiting = this.#waiting.get(reply.id);

@@ -5,6 +5,7 @@ import { Connection } from "./connection";
 import { loadThrough, Model } from "./model";
 
 export interface LoadOptions extends EngineOptions {
+  /** Hears how far loading is. What it throws ends the load, which rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting it ends the load; what has been downloaded is kept. */
   signal?: AbortSignal;

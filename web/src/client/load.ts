@@ -6,6 +6,7 @@ import type { EngineOptions, LoadProgress, ModelInfo } from "../shared/protocol"
 import { Model } from "./model";
 
 export interface LoadOptions extends EngineOptions {
+  /** Hears how far loading is. What it throws ends the load, which rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting it ends the load; what a browser has downloaded is kept. */
   signal?: AbortSignal;
