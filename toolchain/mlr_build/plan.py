@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlr.bundle.manifest import EmbeddingSettings, License, TensorEntry
-from mlr.errors import FormatError, UnsupportedModelError
+from mlr.errors import FormatError, RequestError, UnsupportedModelError
 from mlr.formats.detect import require_packageable
 from mlr.formats.expected_tensors import expected_tensors
 from mlr.formats.ggml_types import FILE_TYPES, KERNEL_TYPES
@@ -24,6 +24,7 @@ from mlr_build.sources import OpenedSource
 __all__ = ["BundlePlan", "plan_bundle", "quantization_name", "tensor_entries"]
 
 MAX_CHAT_TEMPLATE_BYTES = 1 << 20
+MAX_NAME = 100  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,36 @@ def plan_bundle(opened: OpenedSource, name: str | None) -> BundlePlan:
 
 
 def bundle_name(given: str | None, metadata: Mapping[str, Any], stem: str) -> str:
-    """The bundle's name: as given, or the model's own, or the file's, in plain letters."""
+    """The bundle's name: as given, or the model's own, or the file's, in plain letters.
+
+    Raises `RequestError` where that would take more from a given name than case and spaces.
+    """
+    if given is not None:
+        return _given_name(given)
     own = metadata.get("general.name")
-    text = given or (own if isinstance(own, str) else "") or stem
-    slug = re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:100]
-    return slug or "model"
+    text = (own if isinstance(own, str) else "") or stem
+    return _plain(text)[:MAX_NAME] or "model"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")
+
+
+def _given_name(text: str) -> str:
+    name = _plain(text)
+    foreign = ", ".join(dict.fromkeys(repr(one) for one in text if not one.isascii()))
+    if foreign:
+        problem = f"has {foreign}"
+    elif not name:
+        problem = "has none"
+    elif len(name) > MAX_NAME:
+        problem = f"has {len(name)} characters, more than {MAX_NAME}"
+    else:
+        return name
+    raise RequestError(
+        f"--name {text:.200}: {problem}; a bundle's name is made of the letters a to z, digits, "
+        "'.', '_' and '-'"
+    )
 
 
 def quantization_name(gguf: GgufFile) -> str:

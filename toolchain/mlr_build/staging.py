@@ -42,7 +42,12 @@ BUNDLE = OutputKind("bundle", "manifest.json")
 
 
 def check_output(target: Path, force: bool, kind: OutputKind = BUNDLE) -> None:
-    """Raise `RequestError` when `target` is there and must not be replaced."""
+    """Raise `RequestError` when `target` is there and must not be replaced, or cannot be there."""
+    for parent in target.absolute().parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise RequestError(f"{parent} is a file, not a folder; choose another --out")
+            break
     if not target.exists() and not target.is_symlink():
         return
     if not force:

@@ -121,6 +121,37 @@ def test_errors_are_one_line_and_a_status(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "ünï"], "--name ünï: has 'ü', 'ï'; a bundle's name is made of the letters"),
+        (["--name", "///"], "--name ///: has none; a bundle's name"),
+        (["--name", ""], "has none"),
+        (["--name", "x" * 101], "has 101 characters, more than 100"),
+        (["--quantize", "q8_0"], "is GGUF, which stays as it is; leave --quantize out"),
+    ],
+)
+def test_what_cannot_be_done_as_asked_is_not_done_otherwise(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert main(["package", str(model), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_within_a_file(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "deep" / "out"
+    assert main(["package", str(model), "--out", str(out)]) == 2
+    assert f"{tmp_path / 'file'} is a file, not a folder" in capsys.readouterr().err
+
+
 def test_help_has_examples(mlr_build: Command) -> None:
     assert "mlr-build package model.gguf --out" in mlr_build("package", "--help").stdout
     done = mlr_build("--help")

@@ -213,7 +213,8 @@ def test_a_name_that_is_given_and_one_from_the_file(
     assert make(model, tmp_path / "a", progress, name="My Own").name == "my-own"
     source = rewrite(model, tmp_path / "Some File.gguf", general__name=None)
     assert make(source, tmp_path / "b", progress).name == "some-file"
-    assert make(source, tmp_path / "c", progress, name="///").name == "model"
+    source = rewrite(model, tmp_path / "ü.gguf", general__name="Ünï")
+    assert make(source, tmp_path / "c", progress).name == "n"
 
 
 def test_licence_files_of_a_folder_come_along(

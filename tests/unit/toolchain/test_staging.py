@@ -270,11 +270,11 @@ def test_a_full_disk_while_flushing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not [name for name in names(tmp_path) if "unfinished" in name]
 
 
-def test_a_parent_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     started = time.perf_counter()
     with (
-        pytest.raises(StorageError, match="cannot be written"),
+        pytest.raises(RequestError, match="file is a file, not a folder"),
         staged_directory(tmp_path / "file" / "out", False, 1),
     ):
         pass

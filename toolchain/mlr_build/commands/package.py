@@ -8,10 +8,11 @@ import re
 import time
 from pathlib import Path
 
+from mlr.errors import RequestError
 from mlr_build.package import DEFAULT_SHARD_SIZE, check_shard_size, package
 from mlr_build.plan import plan_bundle
 from mlr_build.progress import human_bytes, open_progress
-from mlr_build.sources import DEFAULT_QUANTIZATION, QUANTIZATIONS, open_source
+from mlr_build.sources import DEFAULT_QUANTIZATION, QUANTIZATIONS, OpenedSource, open_source
 from mlr_build.staging import check_output
 
 __all__ = ["configure", "execute"]
@@ -50,7 +51,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         choices=QUANTIZATIONS,
-        default=DEFAULT_QUANTIZATION,
         help="what the matrices of a safetensors model become (default: f16); "
         "a GGUF file stays as it is",
     )
@@ -65,18 +65,33 @@ def _size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _check_quantize(opened: OpenedSource, wanted: str | None) -> None:
+    if wanted is not None and opened.converted is None:
+        raise RequestError(
+            f"--quantize {wanted}: {opened.source.name} is GGUF, which stays as it is; leave "
+            "--quantize out, or give a GGUF file quantized that way (llama.cpp's llama-quantize "
+            "makes one)"
+        )
+
+
 def execute(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     started = time.perf_counter()
     check_shard_size(args.shard_size)
     check_output(args.out, args.force)  # before anything is downloaded
     progress = open_progress()
+
+    def preflight(seen: OpenedSource) -> None:
+        _check_quantize(seen, args.quantize)
+        plan_bundle(seen, args.name)
+
     with open_source(
         args.source,
         progress,
-        lambda seen: plan_bundle(seen, args.name),
-        quantization=args.quantize,
+        preflight,
+        quantization=args.quantize or DEFAULT_QUANTIZATION,
     ) as opened:
+        _check_quantize(opened, args.quantize)
         result = package(
             opened,
             args.out,
