@@ -106,7 +106,10 @@ class GenerationOptions:
             raise RequestError(
                 f"max_tokens must be a whole number of at least 1, got {max_tokens!r}"
             )
-        stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        try:
+            stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        except TypeError:
+            raise RequestError(f"stop must be a string or several, got {stop!r:.60}") from None
         if len(stop) > MAX_STOP_SEQUENCES or not all(isinstance(s, str) and s for s in stop):
             raise RequestError(
                 f"stop must be at most {MAX_STOP_SEQUENCES} strings, none of them empty"

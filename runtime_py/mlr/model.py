@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlr import hosts
+from mlr.arguments import check_callback, check_memory_limit, check_options
 from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
@@ -114,11 +115,13 @@ class Model:
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Token ids of a text, with the model's own begin token unless `add_special` is False."""
+        if not isinstance(text, str):
+            raise RequestError(f"only a text can be tokenized, got {text!r:.60}")
         return self.tokenizer.encode(text, add_special=add_special)
 
     def detokenize(self, ids: Iterable[int]) -> str:
         """The text of token ids, special tokens left out."""
-        return self.tokenizer.decode(ids)
+        return self.tokenizer.decode(token_ids(ids, "what is detokenized", "token ids"))
 
     def stream(self, prompt: str | Sequence[int], **options: Any) -> TokenStream:
         """Generate token by token.
@@ -134,10 +137,8 @@ class Model:
         for an option out of range or unknown, its form `GrammarError` for a schema or grammar that
         is not supported, and `ContextLengthError` for a prompt longer than the context.
         """
-        try:
-            checked = GenerationOptions.create(**options)
-        except TypeError as error:
-            raise RequestError(f"unknown generation option: {error}") from None
+        check_options(options, GenerationOptions.create)
+        checked = GenerationOptions.create(**options)
         if not self._embedder.generates:
             raise RequestError("this model makes embeddings, and no text")
         constraint = self._constrainer.start(checked.response_format)
@@ -156,10 +157,12 @@ class Model:
 
     async def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
         """The embeddings of texts; options and errors as in `Embedder.embed`."""
+        check_options(options, self._embedder.embed)
         return await self._embedder.embed(texts, **options)
 
     async def rerank(self, query: Text, documents: Iterable[Text], **options: Any) -> Ranking:
         """Documents by how well they answer a query; see `Embedder.rank`."""
+        check_options(options, self._embedder.rank)
         return await self._embedder.rank(query, documents, **options)
 
     def check_format(self, response_format: Any) -> None:
@@ -235,6 +238,9 @@ async def load(
     from mlr.bundle.reader import open_bundle
 
     start = time.perf_counter()
+    check_memory_limit(memory_limit)
+    check_callback(on_progress, "on_progress")
+    check_callback(on_event, "on_event")
     host = hosts.current()
     bundle = await open_bundle(location, host)
     manifest = bundle.manifest
@@ -457,6 +463,7 @@ def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
 
     Raises `RequestError` inside a running event loop.
     """
+    check_options(options, load)
     runner = asyncio.Runner()
     try:
         return SyncModel(runner, _block(runner, load(location, **options)))

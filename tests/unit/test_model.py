@@ -8,6 +8,7 @@ import http.server
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,44 @@ def test_prompts_of_a_wrong_kind(tiny_bundle: Path) -> None:
 def test_numbers_of_a_wrong_kind(tiny_bundle: Path, option: str, value: Any) -> None:
     with pytest.raises(RequestError, match=f"{option} must be between 1 and"):
         mlr.load_sync(tiny_bundle, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"location": 5}, "a bundle's location is a folder .* or a URL, got 5"),
+        ({"location": b"here"}, "a bundle's location is .* got b'here'"),
+        ({"draft": 5}, "a bundle's location is .* got 5"),
+        ({"thread": 2}, "no option 'thread'; the options: engine, threads, "),
+        ({"memory_limit": "1 GB"}, "memory_limit must be a whole number of bytes, got '1 GB'"),
+        ({"on_progress": "log"}, "on_progress must be a function, got 'log'"),
+        ({"on_event": 5}, "on_event must be a function, got 5"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(
+    tiny_bundle: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        mlr.load_sync(**({"location": tiny_bundle} | options))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.generate("a", maxtokens=1), "no option 'maxtokens'; .* max_tokens, "),
+        (lambda model: model.stream("a", stop=5), "stop must be a string or several, got 5"),
+        (lambda model: model.embed("a", normalise=True), "no option 'normalise'; .* normalize, "),
+        (lambda model: model.rerank("a", ["b"], top=1), "no option 'top'; the options: "),
+        (lambda model: model.tokenize(5), "only a text can be tokenized, got 5"),
+        (lambda model: model.detokenize("x"), "what is detokenized must be token ids, got 'x'"),
+        (lambda model: model.detokenize(5), "must be token ids, got 5"),
+    ],
+)
+def test_calls_of_a_wrong_kind(
+    tiny_bundle: Path, call: Callable[[mlr.SyncModel], Any], message: str
+) -> None:
+    with mlr.load_sync(tiny_bundle) as model, pytest.raises(RequestError, match=message):
+        call(model)
 
 
 def test_a_blocking_model_that_is_closed(tiny_bundle: Path) -> None:

@@ -128,7 +128,11 @@ async def open_bundle(
     Raises `RequestError` for a location that cannot be one, `FetchError` when the network
     fails, `BundleError` when there is no bundle, `ManifestError` when its manifest is not right.
     """
-    text = os.fspath(location)
+    text = os.fspath(location) if isinstance(location, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise RequestError(
+            f"a bundle's location is a folder (a string or a path) or a URL, got {location!r:.60}"
+        )
     if _is_url(text):
         base = _base_url(text)
         url = _file_url(base, MANIFEST_NAME)

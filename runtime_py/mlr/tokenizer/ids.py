@@ -10,12 +10,13 @@ from mlr.errors import RequestError
 __all__ = ["token_ids"]
 
 
-def token_ids(value: Any, what: str) -> list[int]:
-    """The ids in any iterable of whole numbers, NumPy's too; `what` names it in messages.
+def token_ids(value: Any, what: str, kind: str = "a text or token ids") -> list[int]:
+    """The ids in any iterable of whole numbers, NumPy's too.
 
-    Raises `RequestError` for anything else.
+    `what` names it in messages, and `kind` is what it could have been. Raises `RequestError` for
+    anything else.
     """
     try:
         return [operator.index(item) for item in value]
     except TypeError:
-        raise RequestError(f"{what} must be a text or token ids, got {value!r:.60}") from None
+        raise RequestError(f"{what} must be {kind}, got {value!r:.60}") from None

@@ -20,6 +20,7 @@ PACKAGES = {"mlr": ROOT / "runtime_py" / "mlr", "mlr_build": ROOT / "toolchain" 
 # Part → the parts that it may import, besides itself, when it runs.
 BELOW: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    "arguments": frozenset({"errors"}),
     "formats": frozenset({"errors"}),
     "tokenizer": frozenset({"errors"}),
     "hosts.base": frozenset({"errors"}),
@@ -38,7 +39,7 @@ BELOW: dict[str, frozenset[str]] = {
 BELOW["pairs"] = frozenset({"tokenizer"})
 BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
-BELOW["model"] |= {"embedding", "opening"}
+BELOW["model"] |= {"arguments", "embedding", "opening"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
