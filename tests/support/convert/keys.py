@@ -45,16 +45,20 @@ def _kv_heads(config: Any) -> int:
     return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
+def _context(architecture: str, config: Any) -> int:
+    if architecture == "bloom":
+        return 128
+    names = ("max_position_embeddings", "max_seq_len", "seq_length", "n_positions")
+    trained = int(_first(config, *names))
+    return int(trained * _rope(config)["factor"]) if _is_ntk(config) else trained
+
+
 def add_keys(writer: gguf.GGUFWriter, architecture: str, config: Any) -> None:
     """The hyperparameters of a model."""
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(_feed_forward(config))
-    writer.add_context_length(
-        _first(config, "max_position_embeddings", "max_seq_len", "seq_length", "n_positions")
-        if architecture != "bloom"
-        else 128
-    )
+    writer.add_context_length(_context(architecture, config))
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(_kv_heads(config))
     if getattr(config, "head_dim", None):
@@ -74,6 +78,21 @@ def _rope(config: Any) -> dict[str, Any]:
     return full
 
 
+def _is_ntk(config: Any) -> bool:
+    return (
+        bool(getattr(config, "rope_parameters", None)) and _rope(config)["rope_type"] == "dynamic"
+    )
+
+
+def _base(config: Any) -> float:
+    """Files have no type for NTK: its base is larger, here for the whole of the longer context."""
+    rope, dim = _rope(config), _rope_dim(config)
+    if not _is_ntk(config):
+        return float(rope["rope_theta"])
+    longer = rope["factor"] ** 2 - rope["factor"] + 1
+    return float(rope["rope_theta"] * longer ** (dim / (dim - 2)))
+
+
 def _rope_dim(config: Any) -> int:
     part = _rope(config).get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", 1)
     return int(_head_dim(config) * (part or 1))
@@ -81,7 +100,7 @@ def _rope_dim(config: Any) -> int:
 
 def _add_rope(writer: gguf.GGUFWriter, architecture: str, config: Any) -> None:
     rope = _rope(config)
-    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_freq_base(_base(config))
     writer.add_rope_dimension_count(_rope_dim(config))
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)

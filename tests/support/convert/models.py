@@ -86,6 +86,14 @@ MODELS: dict[str, Model] = {
         "Llama",
         {"rope_parameters": {**DEFAULT_ROPE, "rope_type": "linear", "factor": 4.0}},
     ),
+    "llama-ntk": Model(  # as transformers computes it for the whole prompt of 40 tokens
+        "llama",
+        "Llama",
+        {
+            "max_position_embeddings": 20,
+            "rope_parameters": {**DEFAULT_ROPE, "rope_type": "dynamic", "factor": 2.0},
+        },
+    ),
     "llama-biases": Model("llama", "Llama", {"attention_bias": True, "mlp_bias": True}),
     "llama-yarn": Model("llama", "Llama", {"rope_parameters": YARN}),
     "mistral": Model("llama", "Mistral", {"sliding_window": 9, "head_dim": 16}),
