@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.browser.conftest import Tab
-from tests.browser.natively import natively
 from tests.browser.site import Site
 
 # Before a kernel worker's script: it loads, says it is ready and then is not there, as browsers end
@@ -74,26 +71,3 @@ def test_memory_that_the_browser_refuses(opened: Tab, site: Site, built_page: Pa
     assert failed["error"] == "CapacityError"
     assert "smaller contextLength" in failed["message"]
     assert site.asked("/shards/") == [], "the memory comes before the download"
-
-
-@pytest.mark.parametrize("how", ["hidden", "frozen"])
-def test_a_tab_that_is_put_away_goes_on(
-    opened: Tab, open_tab: Callable[[], Tab], tiny_bundle: Path, how: str
-) -> None:
-    opened.run("globalThis.model = await mlr.load('/bundles/tiny/', {threads: 2})")
-    opened.run("""
-        globalThis.said = model.generate("hello", {maxTokens: 400});
-    """)
-    if how == "hidden":
-        other = open_tab()
-        other.page.goto("about:blank")
-        other.page.bring_to_front()
-    else:
-        session = opened.page.context.new_cdp_session(opened.page)
-        session.send("Page.setWebLifecycleState", {"state": "frozen"})
-        time.sleep(1)
-        session.send("Page.setWebLifecycleState", {"state": "active"})
-    said = opened.run("return (await said).tokenIds")
-    opened.run("await model.close()")
-    expected = natively(tiny_bundle, lambda model: model.generate("hello", max_tokens=400))
-    assert said == expected.token_ids

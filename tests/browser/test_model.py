@@ -58,6 +58,39 @@ def test_stream_and_generate_agree(opened: Tab, tiny_bundle: Path) -> None:
     assert result["info"]["memory"]["total"] > result["info"]["memory"]["weights"] > 0
 
 
+@pytest.mark.parametrize("build", ["relaxed", "simd"])
+def test_the_same_log_probabilities(
+    opened: Tab, site: Site, built_page: Path, tiny_bundle: Path, build: str
+) -> None:
+    """Bit for bit those of CPython, at every thread count: they are as sensitive as logits."""
+    taken = "/kernel/kernel-relaxed.wasm"  # by every load
+    site.texts[taken] = (built_page / "kernel" / f"kernel-{build}.wasm").read_bytes()
+    prompt = [(n * 7919) % 290 + 3 for n in range(150)]
+    result = opened.run(
+        """
+        const answers = [];
+        for (const threads of [1, 2, 4]) {
+          const model = await mlr.load("/bundles/tiny/", {threads});
+          const {tokens} = await model.generate(x, {maxTokens: 6, logprobs: 20});
+          answers.push([model.info.threads, tokens.map((token) => token.topLogprobs)]);
+          await model.close();
+        }
+        return answers;
+        """,
+        prompt,
+    )
+    said = natively(
+        tiny_bundle, lambda model: model.generate(prompt, max_tokens=6, logprobs=20), threads=1
+    )
+    expected = [
+        [{"id": id, "logprob": value} for id, value in token.top_logprobs] for token in said.tokens
+    ]
+    assert len(expected) == 6
+    assert result == [[threads, expected] for threads in (1, 2, 4)]
+    assert site.asked(taken)
+    assert not site.asked("kernel-simd")
+
+
 def test_weights_that_came_early_are_used_only_as_python_wants_them(
     opened: Tab, tiny_bundle: Path
 ) -> None:

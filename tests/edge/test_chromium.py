@@ -45,6 +45,48 @@ def run(page: Page, script: str) -> Any:
     return page.evaluate(f"async () => {{ {START} {script} }}")
 
 
+def test_progress(page: Page, site: Site) -> None:
+    """Loading says how far it is, never goes back, and ends at the whole."""
+    heard, tokens = run(
+        page,
+        """
+        const heard = [];
+        const model = await load("/bundle/", { ...options, onProgress: (one) => heard.push(one) });
+        const { tokenIds } = await model.generate("hello", { maxTokens: 8 });
+        await model.close();
+        return [heard, tokenIds.length];
+        """,
+    )
+    assert tokens == 8
+    size = sum(path.stat().st_size for path in (site.folders["/bundle/"] / "shards").iterdir())
+    for stage in ("fetch", "load"):
+        steps = [(one["done"], one["total"]) for one in heard if one["stage"] == stage]
+        assert len(steps) > 1
+        assert steps == sorted(steps)
+        assert steps[-1] == (size, size)
+
+
+def test_a_page_that_is_not_isolated(page: Page, site: Site) -> None:
+    """One thread, said so, and the same tokens."""
+    script = """
+        const model = await load("/bundle/", options);
+        const { tokenIds } = await model.generate("hello", { maxTokens: 30 });
+        await model.close();
+        return { isolated: crossOriginIsolated, info: model.info, tokenIds };
+    """
+    several = run(page, script)
+    site.isolated = False
+    page.reload()
+    alone = run(page, script)
+    site.isolated = True
+    page.reload()
+    assert (several["isolated"], several["info"]["threads"]) == (True, 2)
+    assert (alone["isolated"], alone["info"]["threads"]) == (False, 1)
+    assert "cross-origin isolated" in " ".join(alone["info"]["notices"])
+    assert several["info"]["notices"] == []
+    assert alone["tokenIds"] == several["tokenIds"]
+
+
 def test_a_load_that_is_given_up(page: Page, site: Site) -> None:
     site.stalls["/bundle/manifest.json"] = 2
     took, name = run(

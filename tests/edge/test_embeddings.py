@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 import mlr
 from mlr_build.cli import main as mlr_build
 from tests.browser.site import Site, serve_site
-from tests.edge.hosts import PROGRAMS, ask_terminal, ask_workerd, workerd
+from tests.edge.hosts import PROGRAMS, TERMINALS, ask_firefox, ask_terminal, ask_workerd, workerd
 from tests.support.tiny_bert import TEXTS, tiny_bert
 
 THREADS = [1, 2]
@@ -98,7 +98,7 @@ def check(answers: Any, expected: list[dict[str, Any]], threads: list[int]) -> N
         assert answer["refused"] == [request["code"] for request in REFUSED]
 
 
-@pytest.mark.parametrize("host", ["node 24", "deno"])
+@pytest.mark.parametrize("host", TERMINALS)
 def test_terminal(
     host: str, package: Path, hosts: Path, bundle: Path, expected: Any, tmp_path: Path
 ) -> None:
@@ -132,6 +132,10 @@ def test_chromium(site: Site, chromium: str, expected: Any) -> None:
         answers = json.loads(site.posted.get(timeout=120))
         browser.close()
     check(answers, expected, THREADS)
+
+
+def test_firefox(site: Site, firefox: str, expected: Any, tmp_path: Path) -> None:
+    check(ask_firefox(firefox, site, "/probe.html", tmp_path), expected, THREADS)
 
 
 def test_workerd(package: Path, site: Site, hosts: Path, expected: Any) -> None:

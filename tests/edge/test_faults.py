@@ -16,7 +16,7 @@ from tests.edge.hosts import PROGRAMS, terminal
 from tests.support.bundles import package as package_bundle
 
 Ask = Callable[..., list[dict[str, Any]]]
-HOSTS = {"node 24": "node", "deno": "deno"}
+HOSTS = {"node 20": "node", "node 24": "node", "deno": "deno"}
 
 # A worker of the kernel that fails at the start, and what is put before one's script so that it
 # loads, says it is ready, and then computes nothing: it gives up, or is not there.

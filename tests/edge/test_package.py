@@ -21,7 +21,11 @@ PROGRAM = """
 import { load, MlrError, type Completion, type Embeddings, type Model, type Token } from "mlr";
 import { createHandler, type Handler } from "mlr/handler";
 
-const model: Model = await load("bundle", { threads: 1, signal: AbortSignal.timeout(1) });
+const model: Model = await load("bundle", {
+  threads: 1,
+  signal: AbortSignal.timeout(1),
+  onProgress: ({ stage, done, total }) => stage.length * (done / total),
+});
 const done: Completion = await model.generate({ messages: [{ role: "user", content: "Hi" }] });
 for await (const token of model.stream([1, 2], { stop: ["."], seed: 1, logprobs: 2 })) take(token);
 const { vectors, truncated }: Embeddings = await model.embed(["a"], { promptName: "query" });
