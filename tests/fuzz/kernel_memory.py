@@ -70,8 +70,13 @@ def call_fuzzer(folder: Path) -> Iterator[Callable[[random.Random], None]]:
     """A round: a row of calls with random arguments; afterwards the model says what it said."""
     with ExitStack() as stack:
         engines = []
-        for architecture in ("gemma3", "llama"):
-            path = tiny_gguf(folder / f"{architecture}.gguf", architecture=architecture)
+        paths = [
+            tiny_gguf(folder / f"{architecture}.gguf", architecture=architecture)
+            for architecture in ("gemma3", "llama")
+        ]
+        # an encoder, a decoder that pools, experts
+        paths += [CASES[name].build(folder) for name in ("bert", "qwen3-embedding", "qwen2moe")]
+        for path in paths:
             engine = stack.enter_context(
                 open_kernel(path, context_length=96, sequences=3, threads=1)
             )
@@ -92,8 +97,10 @@ def call_fuzzer(folder: Path) -> Iterator[Callable[[random.Random], None]]:
 
 
 def _say(engine: KernelEngine) -> bytes:
-    """The logits of a prompt, asked for from the beginning."""
+    """The logits of a prompt, asked for from the beginning, or its embedding."""
     kernel: Any = engine._instance
+    if engine._config.pooling != "none":
+        return bytes(engine.embed([PROMPT])[0])
     for i, token in enumerate(PROMPT):
         kernel.write(int(kernel.call("mlr_tokens")) + 4 * i, struct.pack("<i", token))
         kernel.write(int(kernel.call("mlr_token_sequences")) + 4 * i, struct.pack("<I", 1))
@@ -133,6 +140,7 @@ def _fill_buffers(kernel: Any, random: random.Random) -> None:
         ("mlr_tokens", ids if random.random() < 0.3 else (1, 5, 200)),
         ("mlr_token_sequences", (0, 1, 2, 3, 2**32 - 1) if random.random() < 0.3 else (0, 1, 2)),
         ("mlr_wanted", (0, 0, 0, 0, 1)),
+        ("mlr_token_types", (0, 0, 0, 1, 2, 2**32 - 1) if random.random() < 0.3 else (0, 1)),
     ):
         row = struct.pack(f"<{batch}I", *(random.choice(values) for _ in range(batch)))
         kernel.write(int(kernel.call(name)), row)

@@ -62,13 +62,22 @@ def test_logits(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
         assert np.abs(ours - rounded).max(axis=1).min() < 1e-5 * rounded.std()
 
 
-@pytest.mark.parametrize("weight_type", ["Q4_0", "Q8_0", "Q4_K", "Q6_K"])
-def test_wide_experts(weight_type: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "weight_type"),
+    [
+        *(("qwen2moe", weight_type) for weight_type in ("Q4_0", "Q8_0", "Q4_K", "Q6_K")),
+        *(("bitnet", weight_type) for weight_type in ("TQ1_0", "TQ2_0")),
+        *(("bitnet-b1.58", weight_type) for weight_type in ("TQ1_0", "TQ2_0")),
+    ],
+)
+def test_wide_rows(name: str, weight_type: str, folder: Path) -> None:
     """Rows of the tiny cases are too short for some types, and for gemm.c."""
-    small = CASES["qwen2moe"]
-    sizes: dict[str, Any] = {"n_embd": 256, "n_ff_expert": 256, "n_ff_shared": 256}
-    heads: dict[str, Any] = {"head_dim": 64, "rope_dim": 64, "n_layers": 1}
-    case = replace(small, name="wide-experts", config=replace(small.config, **sizes, **heads))
+    small = CASES[name]
+    sizes: dict[str, Any] = {"n_embd": 256, "n_ff": 256, "head_dim": 64, "rope_dim": 64}
+    if small.config.n_experts:
+        sizes |= {"n_ff_expert": 256, "n_ff_shared": 256}
+    config = replace(small.config, n_layers=1, **sizes)
+    case = replace(small, name=f"wide-{name}", config=config)
     path = case.build(folder, weight_type)
     rounded = reference(path, kernel_rounding=True)
     exact = reference(path, kernel_rounding=False)
