@@ -10,12 +10,20 @@ load         from the call of `load` to a model that is ready. The files are in 
              cache, in a browser in its storage: each has loaded the model once before.
 first token  the first `generate` of the process, a short prompt and one token: the kernel's code
              is cold.
-peak memory  after that a prompt fills the context, so that the KV cache is in memory (wllama clears
-             its cache at the start, and gets none). A process of its own: the most that it had
-             resident, less what it had after importing the library. A browser: proportional set
-             sizes (shared pages divided among their users) of all its processes, sampled while it
-             works, less the same with an empty page.
+peak memory  the most that is resident while it loads, answers the short prompt and then one that
+             fills the context, so that the KV cache is in memory (wllama clears its cache at the
+             start, and gets none), less the same host idle: with the library imported, no model
+             loaded. So it is what the model costs whoever has the host anyway. Everything that
+             loading brings in counts (wasmtime, Python's modules, workers), also what an operating
+             system could take back.
+ of a process  its resident set, of which the system keeps the maximum; idle is after the import.
+ of a browser  what all its processes have allocated (shared pages divided among them), sampled
+             while it works, and its programs' pages that are in memory at the end. Idle is a visit
+             of its own, when it has settled: the page with its module imported, and for Python a
+             worker in which Python has started, from the snapshot that loading starts it from,
+             and has imported mlr.
 ratio        peak memory over the weights and the KV cache, as mlr's kernel lays them out.
+with page    of a browser, the peak above an empty page instead: with the page's code and Python.
 """
 
 from __future__ import annotations
@@ -27,16 +35,16 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -49,6 +57,7 @@ from tests.bench.bench_browser import (
     check_same_weights,
     install_wllama,
 )
+from tests.bench.browser_memory import children, peak, resident
 from tests.bench.file_server import serve_files
 from tests.bench.measure import DEMO_BUNDLE, DEMO_MODEL, long_prompts, machine, model_tokenizer
 from tests.conftest import find_chromium
@@ -59,39 +68,54 @@ CLIENT = ROOT / "web" / "dist"
 CONTEXT = 640
 FILLING = 600  # tokens of the long prompt
 SHORT_PROMPT = "The capital of France is"
-SETTLE_SECONDS = 1.5  # for a browser that has just started
-SAMPLE_SECONDS = 0.2  # reading the sizes stops the process for a moment
+SETTLE_SECONDS = 1.5  # for a browser that has just started something
 
 # JavaScript that loads from a URL, and that answers a prompt with as many tokens.
 MLR_LOAD = """async ([url, threads, contextLength]) => {
   globalThis.model = await mlr.load(new URL(url, location.href).href, {threads, contextLength});
 }"""
 MLR_GENERATE = "([prompt, maxTokens]) => model.generate(prompt, {maxTokens, temperature: 0})"
-BROWSER_HOSTS = {  # page, when it is ready, the model's URL, load, generate
-    "Chromium, Python": (
-        "/index.html",
-        "Boolean(globalThis.mlr?.load)",
-        "/bundle/",
-        MLR_LOAD,
-        MLR_GENERATE,
+START_PYTHON = """() => new Promise((resolve, reject) => {
+  globalThis.python = new Worker("/pages/python.mjs", {type: "module"});
+  python.onerror = reject;
+  python.onmessage = ({data: {type, name, message}}) => {
+    if (type !== "progress") name === "FetchError" ? resolve() : reject(new Error(message));
+  };
+})"""
+
+
+@dataclass(frozen=True)
+class BrowserHost:
+    """JavaScript for a page: when it is ready, what it is idle with, how to load and generate."""
+
+    path: str
+    ready: str
+    model: str  # its URL
+    load: str = MLR_LOAD
+    generate: str = MLR_GENERATE
+    idle: str = "() => {}"
+    fills_context: bool = True
+
+
+BROWSER_HOSTS = {
+    "Chromium, Python": BrowserHost(
+        "/index.html", "Boolean(globalThis.mlr?.load)", "/bundle/", idle=START_PYTHON
     ),
-    "Chromium, JavaScript": (
-        "/pages/client.html",
-        "Boolean(globalThis.mlr?.load)",
-        "/bundle/",
-        MLR_LOAD,
-        MLR_GENERATE,
+    "Chromium, JavaScript": BrowserHost(
+        "/pages/client.html", "Boolean(globalThis.mlr?.load)", "/bundle/"
     ),
-    "wllama, Chromium": (
+    "wllama, Chromium": BrowserHost(
         "/pages/wllama.html",
         "globalThis.ready",
         "/model.gguf",
         "([url, threads, context]) => openModel(url, threads, context)",
         "([prompt, count]) => complete(prompt, count)",
+        fills_context=False,
     ),
 }
 
-Measured = dict[str, float]  # load_ms, first_token_ms, peak_bytes
+# load_ms, first_token_ms, peak_bytes; of browsers page_bytes: above an empty page
+Measured = dict[str, float]
 
 
 def main() -> None:
@@ -171,76 +195,46 @@ def _browsers(
 
 
 def _in_chromium(name: str, url: str, profile: Path, threads: int, long: str) -> Measured:
-    """One visit with the profile of the visits before."""
-    path, ready, model, load, generate = BROWSER_HOSTS[name]
-    with sync_playwright() as playwright:
-        before = _children(os.getpid())
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=find_chromium(), args=CHROMIUM_FLAGS
-        )
-        context.set_default_timeout(TIMEOUT_MS)
-        roots = _children(os.getpid()) - before
-        page = context.new_page()
-        page.goto(url + "/pages/empty.html")
+    """Two visits with the profile of those before: one that stays idle, one with the model."""
+    host = BROWSER_HOSTS[name]
+    with _visit(host, url, profile) as (page, roots, empty):
+        page.evaluate(host.idle)
         time.sleep(SETTLE_SECONDS)
-        baseline = _proportional(roots)
-        with _peak(roots) as peak:
-            page.goto(url + path)
-            page.wait_for_function(ready)
-            start = time.perf_counter()
-            page.evaluate(load, [model, threads, CONTEXT])
-            loaded = time.perf_counter()
-            page.evaluate(generate, [SHORT_PROMPT, 1])
-            answered = time.perf_counter()
-            if "wllama" not in name:
-                page.evaluate(generate, [long, 2])
-        context.close()
+        idle = resident(roots) - empty
+    with _visit(host, url, profile) as (page, roots, empty), peak(roots) as samples:
+        start = time.perf_counter()
+        page.evaluate(host.load, [host.model, threads, CONTEXT])
+        loaded = time.perf_counter()
+        page.evaluate(host.generate, [SHORT_PROMPT, 1])
+        answered = time.perf_counter()
+        if host.fills_context:
+            page.evaluate(host.generate, [long, 2])
     return {
         "load_ms": (loaded - start) * 1e3,
         "first_token_ms": (answered - loaded) * 1e3,
-        "peak_bytes": max(peak) - baseline,
+        "peak_bytes": max(samples) - empty - idle,
+        "page_bytes": max(samples) - empty,
     }
 
 
 @contextmanager
-def _peak(roots: set[int]) -> Iterator[list[int]]:
-    """Samples of what the processes under `roots` take, in bytes."""
-    samples: list[int] = []
-    stop = threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
-            samples.append(_proportional(roots))
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _children(parent: int) -> set[int]:
-    """The processes under one, at any depth."""
-    found: set[int] = set()
-    with suppress(OSError):
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            for word in (task / "children").read_text(encoding="ascii").split():
-                found |= {int(word)} | _children(int(word))
-    return found
-
-
-def _proportional(roots: set[int]) -> int:
-    """The proportional set sizes of processes and all under them, in bytes."""
-    total = 0
-    for process in roots.union(*map(_children, roots)):
-        with suppress(OSError):
-            text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
-            total += next(
-                int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")
-            )
-    return total
+def _visit(host: BrowserHost, url: str, profile: Path) -> Iterator[tuple[Page, set[int], int]]:
+    """The page in a new browser, its processes, and what they took with an empty page."""
+    with sync_playwright() as playwright:
+        before = children(os.getpid())
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=find_chromium(), args=CHROMIUM_FLAGS
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        roots = children(os.getpid()) - before
+        page = context.new_page()
+        page.goto(url + "/pages/empty.html")
+        time.sleep(SETTLE_SECONDS)
+        empty = resident(roots)
+        page.goto(url + host.path)
+        page.wait_for_function(host.ready)
+        yield page, roots, empty
+        context.close()
 
 
 def report(results: dict[str, list[Measured]], base: int, options: argparse.Namespace) -> None:
@@ -250,16 +244,18 @@ def report(results: dict[str, list[Measured]], base: int, options: argparse.Name
         return
     table = Table(title="loading from a warm cache, the first token, peak memory")
     table.add_column("")
-    for heading in ("load, ms", "first token, ms", "peak, MB", "ratio"):
+    for heading in ("load, ms", "first token, ms", "peak, MB", "ratio", "with page, MB"):
         table.add_column(heading, justify="right")
     for name, runs in results.items():
         peaks = [run["peak_bytes"] for run in runs]
+        pages = [run["page_bytes"] / 1e6 for run in runs if "page_bytes" in run]
         table.add_row(
             name,
             _spread([run["load_ms"] for run in runs]),
             _spread([run["first_token_ms"] for run in runs]),
             _spread([peak / 1e6 for peak in peaks]),
             f"{median(peaks) / base:.2f}×",
+            _spread(pages) if pages else "",
         )
     console = Console()
     console.print(table)
