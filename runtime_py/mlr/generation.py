@@ -18,7 +18,7 @@ from mlr.speculation.guesser import Guesser, Speculation
 from mlr.speculation.lookup import LookUp
 from mlr.tokenizer import Tokenizer
 
-__all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream"]
+__all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream", "check_prompt"]
 
 MAX_STOP_SEQUENCES = 16
 MAX_LOGPROBS = 20
@@ -176,6 +176,17 @@ class StopMatcher:
         return held
 
 
+def check_prompt(ids: list[int], engine: Engine) -> None:
+    """Raise `RequestError` for a prompt without tokens, `ContextLengthError` for one too long."""
+    if not ids:
+        raise RequestError("the prompt is empty")
+    if len(ids) > engine.context_length:
+        raise ContextLengthError(
+            f"the prompt has {len(ids)} tokens and the context holds "
+            f"{engine.context_length}: shorten it, or load with a longer context_length"
+        )
+
+
 class TokenStream:
     """An asynchronous iterator over the tokens of one generation.
 
@@ -197,13 +208,7 @@ class TokenStream:
         load_ms: float,
         notify: Callable[[Token | Completion], None],
     ) -> None:
-        if not prompt_ids:
-            raise RequestError("the prompt is empty")
-        if len(prompt_ids) > engine.context_length:
-            raise ContextLengthError(
-                f"the prompt has {len(prompt_ids)} tokens and the context holds "
-                f"{engine.context_length}: shorten it, or load with a longer context_length"
-            )
+        check_prompt(prompt_ids, engine)
         self._tokenizer, self._scheduler = tokenizer, scheduler
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
         self._constraint, self._draft, self._notify = constraint, draft, notify

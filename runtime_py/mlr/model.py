@@ -18,7 +18,13 @@ from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
 from mlr.errors import EngineError, RequestError
-from mlr.generation import Completion, GenerationOptions, Token, TokenStream
+from mlr.generation import (
+    Completion,
+    GenerationOptions,
+    Token,
+    TokenStream,
+    check_prompt,
+)
 from mlr.grammar.constraint import Constrainer
 from mlr.hosts.base import Host, LoadProgress, ProgressCallback
 from mlr.opening import EngineOptions, Source, open_engines
@@ -100,8 +106,11 @@ class Model:
         embedding: EmbeddingSettings | None,
         on_event: Callable[[Event], None] | None = None,
         draft: Engine | None = None,
+        identity: bytes = b"",
     ) -> None:
+        """`identity` differs between models whose saved prompts do not fit each other."""
         self.info = info
+        self._identity = identity
         self._on_event = on_event
         self._closed = False
         self.tokenizer = tokenizer
@@ -139,21 +148,48 @@ class Model:
         """
         check_options(options, GenerationOptions.create)
         checked = GenerationOptions.create(**options)
-        if not self._embedder.generates:
-            raise RequestError("this model makes embeddings, and no text")
+        self._check_generates()
         constraint = self._constrainer.start(checked.response_format)
-        ids = self.tokenize(prompt) if isinstance(prompt, str) else token_ids(prompt, "a prompt")
         return TokenStream(
             self.engine,
             self.tokenizer,
             self._scheduler,
-            ids,
+            self._ids(prompt),
             checked,
             constraint,
             self._draft,
             self.info.load_ms,
             self._notify,
         )
+
+    def _check_generates(self) -> None:
+        if not self._embedder.generates:
+            raise RequestError("this model makes embeddings, and no text")
+
+    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+        return self.tokenize(prompt) if isinstance(prompt, str) else token_ids(prompt, "a prompt")
+
+    async def save_prompt(self, prompt: str | Sequence[int]) -> bytes:
+        """The KV cache of a prompt, as bytes for `restore_prompt`; raises what `stream` raises."""
+        from mlr.saved_prompt import save_prompt
+
+        self._check_generates()
+        ids = self._ids(prompt)
+        check_prompt(ids, self.engine)
+        return await save_prompt(self._scheduler, self._identity, ids)
+
+    async def restore_prompt(self, saved: bytes) -> int:
+        """Take what `save_prompt` gave, in another load of the same bundle with the same `kv_type`.
+
+        Prompts that begin with the one saved are evaluated from its end, as long as its sequence
+        is not needed for others. Returns its number of tokens. Raises `RequestError` for bytes of
+        another model or kind of cache, or damaged ones, and while every sequence is in use.
+        """
+        from mlr.saved_prompt import restore_prompt
+
+        if not isinstance(saved, bytes):
+            raise RequestError(f"a saved prompt must be bytes, got {saved!r:.60}")
+        return await restore_prompt(self._scheduler, self._identity, saved)
 
     async def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
         """The embeddings of texts; options and errors as in `Embedder.embed`."""
@@ -280,6 +316,7 @@ async def load(
         manifest.embedding,
         on_event,
         engines[1] if draft is not None else None,
+        "".join(shard.sha256 for shard in variant.shards).encode(),
     )
     if on_event is not None:
         on_event(Loaded(info))
@@ -387,6 +424,14 @@ class SyncModel:
     def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
         """Generate token by token; see `Model.stream`."""
         return SyncTokenStream(self._runner, self._model.stream(prompt, **options))
+
+    def save_prompt(self, prompt: str | Sequence[int]) -> bytes:
+        """The KV cache of a prompt as bytes; see `Model.save_prompt`."""
+        return _block(self._runner, self._model.save_prompt(prompt))
+
+    def restore_prompt(self, saved: bytes) -> int:
+        """Take what `save_prompt` gave; see `Model.restore_prompt`."""
+        return _block(self._runner, self._model.restore_prompt(saved))
 
     def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
         """The embeddings of texts; see `Model.embed`."""

@@ -152,6 +152,18 @@ class Scheduler:
         async with self._engine_free:
             return await self._host.run(function, *arguments)
 
+    async def save(self, generation: Generation) -> bytes:
+        """The KV cache of a generation's prompt, between its only token and its release."""
+        assert generation._slot is not None
+        return await self.exclusively(self._engine.save, generation._slot.sequence)
+
+    async def restore(self, tokens: list[int], data: bytes) -> None:
+        """Put what was saved of `tokens` where a prompt that begins with them finds it.
+
+        Raises `RequestError` while every sequence is in use, and what the engine's `restore` does.
+        """
+        await self.exclusively(self._restore, tokens, data)
+
     async def close(self) -> None:
         """Wait for the pass under way, then close the engine; generations end with an error."""
         self._closed = True
@@ -267,6 +279,16 @@ class Scheduler:
         self._engine.truncate(0, oldest.sequence)
         oldest.tokens, oldest.shifted = [], False
         return oldest
+
+    def _restore(self, tokens: list[int], data: bytes) -> None:
+        free = [slot for slot in self._slots if slot.free]
+        if not free:
+            raise RequestError("every sequence is in use: restore a prompt when one is free")
+        slot = min(free, key=lambda slot: slot.used)
+        slot.owner, slot.tokens, slot.shifted = None, [], False
+        self._engine.restore(data, slot.sequence)
+        self._uses += 1
+        slot.tokens, slot.used = tokens, self._uses
 
     def _plan(self) -> list[_Part]:
         """What the next pass evaluates: decoding first, then prompts, in equal slices."""

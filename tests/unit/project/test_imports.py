@@ -36,10 +36,11 @@ BELOW: dict[str, frozenset[str]] = {
     ),
     "opening": frozenset({"errors", "engines", "hosts.base"}),
 }
+BELOW["saved_prompt"] = frozenset({"errors", "choosing", "engines", "scheduler"})
 BELOW["pairs"] = frozenset({"tokenizer"})
 BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
-BELOW["model"] |= {"arguments", "embedding", "opening"}
+BELOW["model"] |= {"arguments", "embedding", "opening", "saved_prompt"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
