@@ -154,6 +154,24 @@ def test_a_shard_that_is_damaged(ask: Ask, site: Site, shards: list[str]) -> Non
     assert (answer["name"], answer["code"]) == ("IntegrityError", "integrity")
 
 
+def test_a_folder_that_is_damaged(
+    ask: Ask, bundle: Path, shards: list[str], tmp_path: Path
+) -> None:
+    """A byte in the middle that is wrong, then a shard that is cut, then none."""
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    shard = folder / shards[1].removeprefix("/bundle/")
+    right = shard.read_bytes()
+    middle = len(right) // 2
+    shard.write_bytes(right[:middle] + bytes([right[middle] ^ 1]) + right[middle + 1 :])
+    assert codes(ask("load", folder.as_uri())) == ["integrity"]
+    shard.write_bytes(right[:-1])
+    assert codes(ask("load", folder.as_uri())) == ["fetch"]
+    shard.unlink()
+    assert codes(ask("load", folder.as_uri())) == ["fetch"]
+    shard.write_bytes(right)
+    assert codes(ask("load", folder.as_uri())) == [""]
+
+
 def test_a_byte_that_was_wrong_once(ask: Ask, site: Site, shards: list[str]) -> None:
     site.flips[shards[1]] = [5]
     site.cuts[shards[2]] = [1000]

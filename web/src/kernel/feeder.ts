@@ -30,26 +30,35 @@ export function guarded<T>(exports: KernelExports, name: string, run: () => T): 
   }
 }
 
-/** Puts weights into a kernel whose memory has been laid out, through one of its instances. */
+/**
+ * Puts weights into a kernel whose memory has been laid out, through one of its instances. Bytes of
+ * the variant's file are taken in the file's order.
+ */
 export class Feeder {
+  /** Where bytes lie that are taken; more than a chunk has. */
+  readonly room: Uint8Array;
   readonly #exports: KernelExports;
-  readonly #staging: Uint8Array;
 
   constructor(exports: KernelExports, memory: WebAssembly.Memory) {
     this.#exports = exports;
-    this.#staging = new Uint8Array(memory.buffer, exports.mlr_staging(), exports.mlr_staging_size());
+    this.room = new Uint8Array(memory.buffer, exports.mlr_staging(), exports.mlr_staging_size());
   }
 
-  /** Take bytes of the variant's file that begin at `offset`; calls come in file order. */
+  /** Take bytes that begin at `offset`. */
   feed(offset: number, bytes: Uint8Array): void {
-    for (let start = 0; start < bytes.length; start += this.#staging.length) {
-      const part = bytes.subarray(start, start + this.#staging.length);
-      this.#staging.set(part);
-      const asked = `mlr_feed(${offset + start}, ${part.length})`;
-      check(
-        guarded(this.#exports, asked, () => this.#exports.mlr_feed(offset + start, part.length)),
-        asked,
-      );
+    for (let start = 0; start < bytes.length; start += this.room.length) {
+      const part = bytes.subarray(start, start + this.room.length);
+      this.room.set(part);
+      this.take(offset + start, part.length);
     }
+  }
+
+  /** Take the first `length` bytes of `room`, which begin at `offset`. */
+  take(offset: number, length: number): void {
+    const asked = `mlr_feed(${offset}, ${length})`;
+    check(
+      guarded(this.#exports, asked, () => this.#exports.mlr_feed(offset, length)),
+      asked,
+    );
   }
 }

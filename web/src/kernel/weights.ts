@@ -23,7 +23,11 @@ export async function loadWeights(
   const store = await scope.openStore(spec.location);
   const fetched = throttle(onProgress, "fetch");
   const loaded = throttle(onProgress, "load");
-  for await (const { offset, bytes } of readVariant(spec, store, network, fetched)) {
+  const start = store?.readInto?.(spec, feeder.room, (offset, length) => {
+    feeder.take(offset, length);
+    loaded(offset + length, spec.size);
+  });
+  for await (const { offset, bytes } of readVariant({ ...spec, start: start ?? spec.start }, store, network, fetched)) {
     feeder.feed(offset, bytes);
     loaded(offset + bytes.length, spec.size);
   }

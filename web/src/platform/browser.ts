@@ -1,3 +1,4 @@
+import { sendAway } from "./give_back";
 import { resolveLocation } from "./location";
 import { FAST_READING, type Platform } from "./platform";
 import { webBytes } from "./web_bytes";
@@ -21,6 +22,6 @@ export const platform: Platform = {
   },
   resolve: (location) => resolveLocation(location, self.location.href, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  bytes: webBytes,
+  bytes: webBytes(sendAway),
   connect: connectWebWorker,
 };

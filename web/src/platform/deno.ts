@@ -1,4 +1,5 @@
 import { fetchAnything, resolvePathOrUrl } from "./files";
+import { detach } from "./give_back";
 import { FAST_READING, type Platform } from "./platform";
 import { webBytes } from "./web_bytes";
 import { connectWebWorker } from "./web_worker";
@@ -12,6 +13,6 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
   resolve: resolvePathOrUrl,
   fetch: fetchAnything,
-  bytes: webBytes,
+  bytes: webBytes(detach),
   connect: connectWebWorker,
 };

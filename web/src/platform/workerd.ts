@@ -1,4 +1,5 @@
 import { MlrError } from "../shared/errors";
+import { detach } from "./give_back";
 import { resolveLocation } from "./location";
 import type { Platform } from "./platform";
 import { webBytes } from "./web_bytes";
@@ -12,7 +13,7 @@ export const platform: Platform = {
   memoryAvailable: () => Promise.resolve(null),
   resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),
-  bytes: webBytes,
+  bytes: webBytes(detach),
   connect: () => {
     throw new MlrError("EngineError", "there are no workers here");
   },

@@ -5,7 +5,7 @@ import { Queue } from "./queue";
 import { ShardReader } from "./shard";
 import { sha256 } from "./digest";
 import type { Store, StoredFile } from "./store";
-import type { Piece, VariantSpec } from "./variant";
+import { neededShards, type Piece, type VariantSpec } from "./variant";
 
 interface Active {
   queue: Queue<Piece>;
@@ -83,18 +83,4 @@ export async function* readVariant(
     await Promise.all(active.map((one) => one.done)); // their files are closed
     buffers.close();
   }
-}
-
-/** The shards from the one that holds the first needed byte on, with their first needed chunk. */
-function neededShards(spec: VariantSpec) {
-  let base = 0;
-  const needed = [];
-  for (const shard of spec.shards) {
-    if (base + shard.size > spec.start) {
-      const first = Math.floor(Math.max(spec.start - base, 0) / spec.chunkSize);
-      needed.push({ shard, base, first });
-    }
-    base += shard.size;
-  }
-  return needed;
 }

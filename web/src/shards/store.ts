@@ -1,4 +1,5 @@
 import type { BundleRecord } from "../shared/storage";
+import type { VariantSpec } from "./variant";
 
 /** A file's bytes as far as they are there; nobody has checked them. */
 export interface StoredFile {
@@ -20,4 +21,10 @@ export interface Store {
   file(sha256: string, url: string): Promise<StoredFile | null>;
   /** Note which files a bundle uses. */
   register(key: string, record: BundleRecord): Promise<void>;
+  /**
+   * Read a variant's chunks one by one into `room`, which holds at least one, and have those that
+   * are right taken from there. Returns where in the variant's file that ended: at a chunk that is
+   * not there or wrong, or with the file. Only where files can be read into shared memory.
+   */
+  readInto?(spec: VariantSpec, room: Uint8Array, take: (offset: number, length: number) => void): number;
 }

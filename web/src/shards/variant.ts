@@ -26,3 +26,17 @@ export interface Piece {
   offset: number;
   bytes: Uint8Array<ArrayBuffer>;
 }
+
+/** The shards from the one that holds the first needed byte on, with their first needed chunk. */
+export function neededShards(spec: VariantSpec) {
+  let base = 0;
+  const needed = [];
+  for (const shard of spec.shards) {
+    if (base + shard.size > spec.start) {
+      const first = Math.floor(Math.max(spec.start - base, 0) / spec.chunkSize);
+      needed.push({ shard, base, first });
+    }
+    base += shard.size;
+  }
+  return needed;
+}
