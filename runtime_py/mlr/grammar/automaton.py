@@ -8,6 +8,7 @@ repetition counts and nesting take no nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from functools import lru_cache
 
 from mlr.errors import GrammarError
 from mlr.grammar.expressions import (
@@ -15,6 +16,7 @@ from mlr.grammar.expressions import (
     Choice,
     Expression,
     Grammar,
+    Ranges,
     Reference,
     Repeat,
     Sequence,
@@ -129,7 +131,7 @@ class _Builder:
                     then = ByteNode(((byte, byte, then),))
                 return then
             case Characters(ranges):
-                return self._class(list(byte_sequences(ranges)), then)
+                return self._class(_spellings(ranges), then)
             case Sequence(parts):
                 for part in reversed(parts):
                     then = self.build(part, then)
@@ -145,7 +147,7 @@ class _Builder:
                 self.calls.setdefault(rule, []).append(call)
                 return call
 
-    def _class(self, sequences: list[tuple[ByteRange, ...]], then: Node) -> Node:
+    def _class(self, sequences: tuple[tuple[ByteRange, ...], ...], then: Node) -> Node:
         self._made()
         return ByteNode(tuple((*head, self._tail(tail, then)) for head, *tail in sequences))
 
@@ -181,6 +183,11 @@ class _Builder:
                 )
             least = 0
         return CountNode(self.build(body, END), least, most, then)
+
+
+@lru_cache(maxsize=64)  # some grammars have the same set thousands of times
+def _spellings(ranges: Ranges) -> tuple[tuple[ByteRange, ...], ...]:
+    return tuple(byte_sequences(ranges))
 
 
 def _references(expression: Expression) -> set[str]:

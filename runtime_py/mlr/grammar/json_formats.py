@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlr.grammar.expressions import (
+    EMPTY,
     Characters,
     Expression,
-    Reference,
     Repeat,
     choice,
+    normal_ranges,
     sequence,
     text,
 )
+from mlr.grammar.json_numbers import integers
 from mlr.grammar.json_text import DIGIT, between, characters
 
-__all__ = ["FORMATS", "FORMAT_RULES"]
+__all__ = ["FORMATS", "FORMAT_RULES", "SHORT", "SHORT_FORMATS"]
 
 _HEX = Characters(((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)))
 
@@ -23,6 +25,10 @@ _HEX = Characters(((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)))
 def _two(low: int, high: int) -> Expression:
     """A number of two digits."""
     return choice(*(text(f"{number:02}") for number in range(low, high + 1)))
+
+
+def _maybe(expression: Expression) -> Expression:
+    return Repeat(expression, 0, 1)
 
 
 def _hex(count: int) -> Expression:
@@ -74,17 +80,154 @@ _TIME = sequence(
     choice(text("Z"), sequence(characters("+-"), _HOUR, text(":"), _MINUTE)),
 )
 
-_FORMATS = {
+_HOURS, _MINUTES, _SECONDS = (sequence(Repeat(DIGIT, 1, 4), text(unit)) for unit in "HMS")
+_TIME_OF_DURATION = sequence(
+    text("T"),
+    choice(
+        sequence(_HOURS, _maybe(sequence(_MINUTES, _maybe(_SECONDS)))),
+        sequence(_MINUTES, _maybe(_SECONDS)),
+        _SECONDS,
+    ),
+)
+_YEARS, _MONTHS, _DAYS = (sequence(Repeat(DIGIT, 1, 3), text(unit)) for unit in "YMD")
+_DATE_OF_DURATION = choice(
+    sequence(_YEARS, _maybe(sequence(_MONTHS, _maybe(_DAYS)))),
+    sequence(_MONTHS, _maybe(_DAYS)),
+    _DAYS,
+)
+_DURATION = sequence(
+    text("P"),
+    choice(
+        sequence(_DATE_OF_DURATION, _maybe(_TIME_OF_DURATION)),
+        _TIME_OF_DURATION,
+        sequence(Repeat(DIGIT, 1, 4), text("W")),
+    ),
+)
+
+_BYTE = choice(
+    DIGIT,
+    sequence(between("1", "9"), DIGIT),
+    sequence(text("1"), DIGIT, DIGIT),
+    sequence(text("2"), between("0", "4"), DIGIT),
+    sequence(text("25"), between("0", "5")),
+)
+_IPV4 = sequence(_BYTE, Repeat(sequence(text("."), _BYTE), 3, 3))
+_GROUP = Repeat(_HEX, 1, 4)
+_GROUP_COLON = sequence(_GROUP, text(":"))
+_LAST_GROUPS = choice(sequence(_GROUP_COLON, _GROUP), _IPV4)
+
+
+def _groups(most: int) -> Expression:
+    """At most so many groups, with colons between them."""
+    return _maybe(sequence(Repeat(_GROUP_COLON, 0, most - 1), _GROUP)) if most else EMPTY
+
+
+_IPV6 = choice(
+    sequence(Repeat(_GROUP_COLON, 6, 6), _LAST_GROUPS),
+    *(
+        sequence(_groups(5 - after), text("::"), Repeat(_GROUP_COLON, after, after), _LAST_GROUPS)
+        for after in range(6)
+    ),
+    sequence(_groups(6), text("::"), _GROUP),
+    sequence(_groups(7), text("::")),
+)
+
+_LETTER = Characters(((0x41, 0x5A), (0x61, 0x7A)))
+_ALPHANUMERIC = Characters(((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A)))
+
+
+def _label(longest: int | None, first: Expression = _ALPHANUMERIC) -> Expression:
+    """A part of a host's name. Two hyphens in a row are left out: they mark encoded names."""
+    more = sequence(_maybe(text("-")), _ALPHANUMERIC)
+    if longest is None:
+        return sequence(first, Repeat(more, 0, None))
+    with_hyphens = Repeat(more, 0, (longest - 1) // 2)
+    return sequence(first, choice(Repeat(_ALPHANUMERIC, 0, longest - 1), with_hyphens))
+
+
+def _hostname(limited: bool) -> Expression:
+    """The last label begins with a letter, unlike those of an address. Limited, it has at most
+    185 characters: of few long labels, or of many short ones."""
+
+    def host(before: int | None, longest: int | None) -> Expression:
+        labels = Repeat(sequence(_label(longest), text(".")), 0, before)
+        return sequence(labels, _label(longest, _LETTER))
+
+    return choice(host(2, 61), host(10, 15)) if limited else host(None, None)
+
+
+def _email(limited: bool) -> Expression:
+    """Limited, it has at most 254 characters: 63, @ and 190."""
+    within = choice(_ALPHANUMERIC, sequence(characters("._+-"), _ALPHANUMERIC))
+    local = sequence(_ALPHANUMERIC, Repeat(within, 0, 31 if limited else None))
+
+    def domain(before: int | None, longest: int | None) -> Expression:
+        return Repeat(sequence(_label(longest), text(".")), 1, before)
+
+    before = choice(domain(2, 61), domain(10, 15)) if limited else domain(None, None)
+    top = Repeat(_LETTER, 2, 30 if limited else None)
+    return sequence(local, text("@"), before, top)
+
+
+def _uri(limited: bool) -> Expression:
+    """Of a host or an address of mail. Limited, it has less than 2,083 characters, from which on
+    browsers once refused it."""
+
+    def some(one: Expression, most: int) -> Expression:
+        return Repeat(one, 0, most if limited else None)
+
+    scheme = sequence(
+        between("a", "z"),
+        some(Characters(((0x2B, 0x2B), (0x2D, 0x2E), (0x30, 0x39), (0x61, 0x7A))), 15),
+    )
+    plain = characters("-._~!$&'()*+,;=:@").ranges
+    character = choice(
+        Characters(normal_ranges([*plain, *_ALPHANUMERIC.ranges])),
+        sequence(text("%"), _HEX, _HEX),
+    )
+    # The many forms of the rarer addresses are left out where states are few.
+    numeric = (_IPV4, sequence(text("["), _IPV6, text("]"))) if limited else ()
+    host = choice(_hostname(limited), *numeric)
+    port = sequence(text(":"), integers(1, 65535) or EMPTY)
+    path = sequence(text("/"), some(choice(character, text("/")), 400))
+    query = sequence(text("?"), some(choice(character, characters("/?")), 150))
+    fragment = sequence(text("#"), some(choice(character, characters("/?")), 30))
+    return choice(
+        sequence(
+            scheme, text("://"), host, _maybe(port), _maybe(path), _maybe(query), _maybe(fragment)
+        ),
+        sequence(text("mailto:"), _email(limited)),
+    )
+
+
+_FIXED = {
     "date": _DATE,
     "time": _TIME,
     "date-time": sequence(_DATE, text("T"), _TIME),
+    "duration": _DURATION,
+    "ipv4": _IPV4,
+    "ipv6": _IPV6,
     "uuid": sequence(_hex(8), *(sequence(text("-"), _hex(n)) for n in (4, 4, 4, 12))),
 }
-# RFC 3339's dates and times (no leap seconds), and UUIDs.
+# RFC 3339's dates, times (no leap seconds) and durations, RFC 4291's addresses, and UUIDs.
+_GROWING = {"email": _email, "hostname": _hostname, "uri": _uri}
+# The usual ones of RFC 5321, RFC 1123 and RFC 3986: no quotes, comments, user names, other scripts.
 
-FORMATS: Mapping[str, Reference] = {name: Reference(f"format-{name}") for name in _FORMATS}
-"""A string of each format, without its quotes, in terms of `FORMAT_RULES`."""
+SHORT = 63
+"""Characters of a text up to which the parts of a name need no limits of their own."""
+
+FORMATS: Mapping[str, Expression] = {
+    **_FIXED,
+    **{name: make(True) for name, make in _GROWING.items()},
+}
+"""A string of each format, without its quotes."""
+
+SHORT_FORMATS: Mapping[str, Expression] = {
+    **_FIXED,
+    **{name: make(False) for name, make in _GROWING.items()},
+}
+"""The same for strings of at most `SHORT` characters, in fewer states."""
 
 FORMAT_RULES: Mapping[str, Expression] = {
-    f"format-{name}": expression for name, expression in _FORMATS.items()
+    f"format-{name}": expression for name, expression in FORMATS.items()
 }

@@ -1,19 +1,74 @@
-"""Numbers within bounds, digit by digit."""
+"""Numbers of JSON Schema: whole ones and others within bounds, digit by digit, and multiples."""
 
 from __future__ import annotations
 
-from mlr.grammar.expressions import Expression, Repeat, choice, sequence, text
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from mlr.errors import GrammarError
+from mlr.grammar.expressions import EMPTY, Expression, Repeat, choice, sequence, text
 from mlr.grammar.json_text import DIGIT, MAX_DIGITS, between
 
-__all__ = ["MAX_BOUND", "integers", "numbers"]
+__all__ = ["integer_values", "integers", "number_values", "numbers"]
 
 MAX_BOUND = 10**18
+MAX_EXACT = 10**15
+"""Below it a double tells any two whole numbers apart, and what is between them."""
 
-_NONZERO_FRACTION = sequence(
-    text("."), Repeat(text("0"), 0, MAX_DIGITS - 1), between("1", "9"), Repeat(DIGIT, 0, MAX_DIGITS)
-)
-_FRACTION = sequence(text("."), Repeat(DIGIT, 1, MAX_DIGITS))
-_ZERO_FRACTION = sequence(text("."), Repeat(text("0"), 1, MAX_DIGITS))
+
+def integer_values(schema: Mapping[str, Any], where: str) -> Expression:
+    """The whole numbers that a schema allows. Raises `GrammarError`."""
+    bounds = _bounds(schema, where)
+    low, above = bounds["minimum"], bounds["exclusiveMinimum"]
+    high, below = bounds["maximum"], bounds["exclusiveMaximum"]
+    least = [math.ceil(low)] if low is not None else []
+    least += [math.floor(above) + 1] if above is not None else []
+    most = [math.floor(high)] if high is not None else []
+    most += [math.ceil(below) - 1] if below is not None else []
+    found = integers(max(least, default=None), min(most, default=None))
+    if found is None:
+        raise GrammarError(f"{where}: no whole number is within its bounds")
+    return found
+
+
+def number_values(schema: Mapping[str, Any], where: str) -> Expression:
+    """The numbers that a schema allows. Raises `GrammarError`.
+
+    Who reads a number rounds it to a double, so that a bound that is itself outside gives way to
+    the next double.
+    """
+    bounds = _bounds(schema, where)
+    low, above = bounds["minimum"], bounds["exclusiveMinimum"]
+    high, below = bounds["maximum"], bounds["exclusiveMaximum"]
+    least = [low] if low is not None else []
+    least += [_next(above, math.inf)] if above is not None else []
+    most = [high] if high is not None else []
+    most += [_next(below, -math.inf)] if below is not None else []
+    found = numbers(max(least, default=None), min(most, default=None))
+    if found is None:
+        raise GrammarError(f"{where}: no number is within its bounds")
+    return found
+
+
+def _bounds(schema: Mapping[str, Any], where: str) -> dict[str, Decimal | None]:
+    values: dict[str, Decimal | None] = {}
+    for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        value = schema.get(name)
+        if value is None and name not in schema:
+            values[name] = None
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise GrammarError(f"{where}.{name} must be a number")
+        if value != value or abs(value) > MAX_BOUND:
+            raise GrammarError(f"{where}.{name} must be a number of at most {MAX_BOUND:.0e}")
+        values[name] = Decimal(repr(value))
+    return values
+
+
+def _next(value: Decimal, towards: float) -> Decimal:
+    return Decimal(repr(math.nextafter(float(value), towards)))
 
 
 def integers(low: int | None, high: int | None) -> Expression | None:
@@ -28,38 +83,95 @@ def integers(low: int | None, high: int | None) -> Expression | None:
     return choice(*options) if options else None
 
 
-def numbers(
-    low: int | None, high: int | None, *, above_low: bool = False, below_high: bool = False
-) -> Expression | None:
-    """The numbers from `low` to `high`, without the bounds themselves where it is said so."""
+def numbers(low: Decimal | None, high: Decimal | None) -> Expression | None:
+    """The numbers from `low` to `high`, of at most `MAX_DIGITS` digits behind the point."""
     options: list[Expression] = []
-    positive = _decimals(low, high, above_low, below_high)
+    positive = _decimals(max(low or Decimal(), Decimal()), high)
     if positive is not None:
         options.append(positive)
     if low is None or low < 0:
         negative = _decimals(
-            None if high is None else -high, None if low is None else -low, below_high, above_low
+            Decimal() if high is None else max(-high, Decimal()), None if low is None else -low
         )
         if negative is not None:
             options.append(sequence(text("-"), negative))
     return choice(*options) if options else None
 
 
-def _decimals(
-    low: int | None, high: int | None, above_low: bool, below_high: bool
-) -> Expression | None:
-    """The numbers from `low` to `high` that are not below zero."""
-    if low is None or low < 0:
-        low, above_low = 0, False
-    options: list[Expression] = []
-    # A whole part between the bounds may have any fraction.
-    inner = _whole(low + above_low, None if high is None else high - 1)
-    if inner is not None:
-        options.append(sequence(inner, Repeat(_FRACTION, 0, 1)))
-    if above_low and (high is None or low < high):
-        options.append(sequence(text(str(low)), _NONZERO_FRACTION))
-    if high is not None and not below_high and high >= low + above_low:
-        options.append(sequence(text(str(high)), Repeat(_ZERO_FRACTION, 0, 1)))
+def _decimals(low: Decimal, high: Decimal | None) -> Expression | None:
+    """The numbers from `low`, at least 0, to `high`."""
+    if high is not None and high < low:
+        return None
+    first, more = _parts(low)
+    digits = MAX_DIGITS if (high or low) < MAX_EXACT else 0
+    if high is None:
+        last, less = None, None
+    else:
+        last, less = _parts(high)
+    options = [_with_fraction(first, _fraction(more, less if last == first else None, digits))]
+    if last != first:
+        # A whole part between those of the bounds may have any fraction.
+        inner = _whole(first + 1, None if last is None else last - 1)
+        if inner is not None:
+            options.append(sequence(inner, _fraction("", None, digits) or EMPTY))
+        if last is not None:
+            options.append(_with_fraction(last, _fraction("", less, digits)))
+    found = [option for option in options if option is not None]
+    return choice(*found) if found else None
+
+
+def _parts(value: Decimal) -> tuple[int, str]:
+    """The whole part, and the digits behind the point without zeros at the end."""
+    whole, _, fraction = f"{value:f}".partition(".")
+    return int(whole), fraction.rstrip("0")
+
+
+def _with_fraction(whole: int, fraction: Expression | None) -> Expression | None:
+    return None if fraction is None else sequence(text(str(whole)), fraction)
+
+
+def _fraction(low: str, high: str | None, digits: int) -> Expression | None:
+    """The point and what follows it, or nothing where that is between the bounds, too.
+
+    Bounds are digits behind the point; `high` None is no bound.
+    """
+    options: list[Expression] = [] if low else [EMPTY]
+    behind = _digits(low or None, high, digits, least=1)
+    if behind is not None:
+        options.append(sequence(text("."), behind))
+    return choice(*options) if options else None
+
+
+def _digits(low: str | None, high: str | None, most: int, least: int) -> Expression | None:
+    """`least` (0 or 1) to `most` digits behind a point that are between the bounds.
+
+    None is no bound. The bounds have no zeros at the end.
+    """
+    if low == "":
+        low = None
+    if low is None and high is None:
+        return Repeat(DIGIT, least, most) if most >= least else None
+    if high == "":
+        zeros = Repeat(text("0"), least, most)
+        return zeros if low is None and most >= least else None
+    options: list[Expression] = [EMPTY] if least == 0 and low is None else []
+    start, end = int(low[0]) if low else 0, int(high[0]) if high else 9
+    if most > 0 and start <= end:
+        # A digit between those of the bounds may be followed by any.
+        edges: list[tuple[int, str | None, str | None]] = []
+        if low and high and start == end:
+            edges = [(start, low[1:], high[1:])]
+        else:
+            edges += [(start, low[1:], None)] if low else []
+            edges += [(end, None, high[1:])] if high else []
+        for digit, under, over in edges:
+            more = _digits(under, over, most - 1, 0)
+            if more is not None:
+                options.append(sequence(text(str(digit)), more))
+        first = start + 1 if low else start
+        last = end - 1 if high else end
+        if first <= last:
+            options.append(sequence(between(str(first), str(last)), Repeat(DIGIT, 0, most - 1)))
     return choice(*options) if options else None
 
 

@@ -1,17 +1,19 @@
 """`pattern` of JSON Schema: regular expressions of ECMAScript, as far as they are regular.
 
-What is matched is the text of a string; what the grammar describes is its spelling in JSON, in
-which a few characters are escapes.
+They may look ahead at the beginning, right after ^: `^(?=.*[0-9])(?!admin).*$`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from mlr.errors import GrammarError
 from mlr.grammar.expressions import (
+    ANY_CHARACTER,
     EMPTY,
     LAST_CODE_POINT,
+    Characters,
     Expression,
     Ranges,
     Repeat,
@@ -20,9 +22,8 @@ from mlr.grammar.expressions import (
     normal_ranges,
     sequence,
 )
-from mlr.grammar.json_text import STRING_CHARACTER, encoded_characters
 
-__all__ = ["parse_pattern"]
+__all__ = ["Pattern", "parse_pattern"]
 
 MAX_SIZE = 4096  # characters
 MAX_NESTING = 32
@@ -40,11 +41,21 @@ _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0}
 _NUMBER = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}")
 _COUNTS = re.compile(r"\{([0-9]{1,7})(,?)([0-9]{0,7})\}")
 _GROUP = re.compile(r"\?(:|<[A-Za-z_][A-Za-z0-9_]*>)")
-_ANYTHING = Repeat(STRING_CHARACTER, 0, None)
+_ANYTHING = Repeat(ANY_CHARACTER, 0, None)
 
 
-def parse_pattern(pattern: str) -> Expression:
-    """The spellings of the strings that hold a match of `pattern`, quotes left out.
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The strings that a pattern matches: those of `strings` that are of each of `wanted`, too,
+    and of none of `unwanted`."""
+
+    strings: Expression
+    wanted: tuple[Expression, ...] = ()
+    unwanted: tuple[Expression, ...] = ()
+
+
+def parse_pattern(pattern: str) -> Pattern:
+    """The strings, as characters, that hold a match of `pattern`.
 
     As in JSON Schema, a pattern may match anywhere in the string unless it begins with ^ and
     ends with $. Raises `GrammarError` for what is not supported.
@@ -61,14 +72,19 @@ class _Parser:
         self._pattern = pattern
         self._at = 0
         self._depth = 0
+        self._looking_ahead = False
 
-    def parse(self) -> Expression:
+    def parse(self) -> Pattern:
         options = [self._anchored()]
         while self._next("|"):
             options.append(self._anchored())
         if self._at < len(self._pattern):
             raise self._problem("a bracket closes nothing")
-        return choice(*options)
+        if len(options) == 1:
+            return options[0]
+        if any(option.wanted or option.unwanted for option in options):
+            raise self._problem("looking ahead in one of several alternatives")
+        return Pattern(choice(*(option.strings for option in options)))
 
     def _problem(self, what: str) -> GrammarError:
         return GrammarError(
@@ -82,12 +98,33 @@ class _Parser:
             self._at += len(text)
         return found
 
-    def _anchored(self) -> Expression:
+    def _anchored(self) -> Pattern:
         """One alternative of the whole pattern, with ^ and $ where they may be."""
-        before = EMPTY if self._next("^") else _ANYTHING
+        if not self._next("^"):
+            return Pattern(sequence(_ANYTHING, self._to_the_end()))
+        wanted: list[Expression] = []
+        unwanted: list[Expression] = []
+        while self._pattern.startswith(("(?=", "(?!"), self._at):
+            self._at += 3
+            kind = wanted if self._pattern[self._at - 1] == "=" else unwanted
+            kind.append(self._ahead())
+        return Pattern(self._to_the_end(), tuple(wanted), tuple(unwanted))
+
+    def _to_the_end(self) -> Expression:
         middle = self._sequence()
-        after = EMPTY if self._next("$") else _ANYTHING
-        return sequence(before, middle, after)
+        return sequence(middle, EMPTY if self._next("$") else _ANYTHING)
+
+    def _ahead(self) -> Expression:
+        """What a look ahead from the beginning matches, with what may come after that."""
+        self._looking_ahead = True
+        options: list[Expression] = []
+        while not options or self._next("|"):
+            self._next("^")  # it is there anyway
+            options.append(self._to_the_end())
+        if not self._next(")"):
+            raise self._problem("a group is not closed")
+        self._looking_ahead = False
+        return choice(*options)
 
     def _sequence(self) -> Expression:
         parts: list[Expression] = []
@@ -101,7 +138,8 @@ class _Parser:
         if character in ("", "|", ")"):
             return None
         if character == "$":
-            if self._pattern[self._at + 1 : self._at + 2] in ("", "|") and self._depth == 0:
+            ends = ("|", ")") if self._looking_ahead else ("|", "")
+            if self._pattern[self._at + 1 : self._at + 2] in ends and self._depth == 0:
                 return None
             raise self._problem("$ other than at the end")
         if character == "^":
@@ -112,18 +150,18 @@ class _Parser:
             return self._group()
         self._at += 1
         if character == "[":
-            return self._encoded(self._class())
+            return self._one_of(self._class())
         if character == ".":
-            return self._encoded(complement(_LINE_ENDS))
+            return self._one_of(complement(_LINE_ENDS))
         if character == "\\":
-            return self._encoded(self._escape(in_class=False))
-        return self._encoded(((ord(character), ord(character)),))
+            return self._one_of(self._escape(in_class=False))
+        return self._one_of(((ord(character), ord(character)),))
 
-    def _encoded(self, ranges: Ranges) -> Expression:
+    def _one_of(self, ranges: Ranges) -> Expression:
         ranges = normal_ranges(list(ranges))
         if not ranges:
             raise self._problem("no character is in this set")
-        return encoded_characters(ranges)
+        return Characters(ranges)
 
     def _group(self) -> Expression:
         self._depth += 1

@@ -22,10 +22,10 @@ from mlr.grammar.expressions import (
     sequence,
     text,
 )
-from mlr.grammar.json_formats import FORMAT_RULES, FORMATS
+from mlr.grammar.json_formats import FORMAT_RULES
 from mlr.grammar.json_merge import ANNOTATIONS, merge, resolve
-from mlr.grammar.json_numbers import MAX_BOUND, integers, numbers
-from mlr.grammar.json_patterns import parse_pattern
+from mlr.grammar.json_numbers import integer_values, number_values
+from mlr.grammar.json_strings import strings
 from mlr.grammar.json_text import (
     COLON,
     COMMA,
@@ -41,6 +41,7 @@ from mlr.grammar.json_types import (
     OF_SOME_TYPE,
     apart,
     check_shape,
+    counts,
     is_a,
     same,
     types_of,
@@ -51,7 +52,7 @@ __all__ = ["json_object_grammar", "schema_grammar", "schema_rules"]
 MAX_SIZE = 128 << 10  # characters of the schema as JSON
 MAX_NESTING = 48
 MAX_PROPERTIES = 512
-MAX_COUNT = 1_000_000
+MAX_RULES = 20_000
 
 
 def json_object_grammar() -> Grammar:
@@ -200,9 +201,9 @@ class _Converter:
         makers = {
             "object": self._object,
             "array": self._array,
-            "string": _string,
-            "number": _number,
-            "integer": _integer,
+            "string": self._string,
+            "number": number_values,
+            "integer": integer_values,
         }
         options: list[Expression] = []
         for name in types_of(schema):
@@ -211,6 +212,13 @@ class _Converter:
             else:
                 options.append(Reference(name))
         return choice(*options)
+
+    def _string(self, schema: Mapping[str, Any], where: str) -> Expression:
+        rules, inner = strings(schema, where, self._name)
+        self.rules |= rules
+        if len(self.rules) > MAX_RULES:
+            raise GrammarError(f"the grammar of the schema is too large: over {MAX_RULES} rules")
+        return inner
 
     def _object(self, schema: Mapping[str, Any], where: str) -> Expression:
         properties = schema.get("properties", {})
@@ -276,7 +284,7 @@ class _Converter:
         return Reference(name)
 
     def _array(self, schema: Mapping[str, Any], where: str) -> Expression:
-        least, most = _counts(schema, "minItems", "maxItems", where)
+        least, most = counts(schema, "minItems", "maxItems", where)
         prefix = schema.get("prefixItems", [])
         if not isinstance(prefix, list):
             raise GrammarError(f"{where}.prefixItems must be a list")
@@ -316,79 +324,3 @@ def _separated(item: Expression, least: int, most: int | None) -> Expression:
     more = Repeat(sequence(COMMA, item), max(0, least - 1), None if most is None else most - 1)
     some = sequence(item, more)
     return Repeat(some, 0, 1) if least == 0 else some
-
-
-def _string(schema: Mapping[str, Any], where: str) -> Expression:
-    least, most = _counts(schema, "minLength", "maxLength", where)
-    given = schema.keys() & KEYWORDS["string"]
-    if len(given) > 1 and given != {"minLength", "maxLength"}:
-        raise GrammarError(f"{where}: {' and '.join(sorted(given))} together are not supported")
-    inner: Expression = Repeat(Reference("character"), least, most)
-    if "pattern" in schema:
-        if not isinstance(schema["pattern"], str):
-            raise GrammarError(f"{where}.pattern must be a string")
-        try:
-            inner = parse_pattern(schema["pattern"])
-        except GrammarError as error:
-            raise GrammarError(f"{where}.pattern: {error}") from None
-    elif "format" in schema:
-        if not isinstance(schema["format"], str) or schema["format"] not in FORMATS:
-            raise GrammarError(
-                f"{where}.format: {schema['format']!r} is not supported; "
-                f"supported: {', '.join(FORMATS)}"
-            )
-        inner = FORMATS[schema["format"]]
-    return sequence(text('"'), inner, text('"'))
-
-
-def _integer(schema: Mapping[str, Any], where: str) -> Expression:
-    low, high, above_low, below_high = _bounds(schema, where)
-    found = integers(
-        None if low is None else low + above_low, None if high is None else high - below_high
-    )
-    if found is None:
-        raise GrammarError(f"{where}: no whole number is within its bounds")
-    return found
-
-
-def _number(schema: Mapping[str, Any], where: str) -> Expression:
-    low, high, above_low, below_high = _bounds(schema, where)
-    found = numbers(low, high, above_low=above_low, below_high=below_high)
-    if found is None:
-        raise GrammarError(f"{where}: no number is within its bounds")
-    return found
-
-
-def _bounds(schema: Mapping[str, Any], where: str) -> tuple[int | None, int | None, bool, bool]:
-    """The lower and the upper bound, and whether each is itself outside."""
-    values: dict[str, int] = {}
-    for name in sorted(schema.keys() & KEYWORDS["number"]):
-        value = schema[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise GrammarError(f"{where}.{name} must be a number")
-        if value != value or abs(value) > MAX_BOUND or value != int(value):
-            raise GrammarError(
-                f"{where}.{name} must be a whole number of at most {MAX_BOUND:.0e}; "
-                "other bounds are not supported"
-            )
-        values[name] = int(value)
-    low, high = values.get("minimum"), values.get("maximum")
-    above, below = values.get("exclusiveMinimum"), values.get("exclusiveMaximum")
-    above_low = above is not None and (low is None or above >= low)
-    below_high = below is not None and (high is None or below <= high)
-    return above if above_low else low, below if below_high else high, above_low, below_high
-
-
-def _counts(schema: Mapping[str, Any], low: str, high: str, where: str) -> tuple[int, int | None]:
-    values: list[int | None] = []
-    for name in (low, high):
-        value = schema.get(name)
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT
-        ):
-            raise GrammarError(f"{where}.{name} must be a whole number from 0 to {MAX_COUNT}")
-        values.append(value)
-    least, most = values[0] or 0, values[1]
-    if most is not None and most < least:
-        raise GrammarError(f"{where}: {low} is {least} and {high} is {most}")
-    return least, most

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from mlr.grammar.expressions import (
     EMPTY,
@@ -145,13 +146,18 @@ def spelled(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+@lru_cache(maxsize=256)  # automata have the same few sets in every state
 def encoded_characters(ranges: Ranges) -> Expression:
     """A character out of a set as a string spells it: itself, or the usual escape."""
     special = [one for one in (*range(0x20), 0x22, 0x5C) if _holds(ranges, one)]
-    options: list[Expression] = [text(spelled(chr(one))[1:-1]) for one in special]
     plain = _intersection(ranges, PLAIN)
-    if plain:
-        options.insert(0, Characters(plain))
+    options: list[Expression] = [Characters(plain)] if plain else []
+    # Escapes that begin alike share that beginning: \n, \t and so on, \u000…, \u001….
+    endings: dict[str, str] = {}
+    for one in special:
+        escape = spelled(chr(one))[1:-1]
+        endings[escape[:-1]] = endings.get(escape[:-1], "") + escape[-1]
+    options += [sequence(text(start), characters(last)) for start, last in endings.items()]
     return choice(*options)
 
 

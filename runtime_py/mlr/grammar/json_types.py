@@ -13,6 +13,7 @@ __all__ = [
     "OF_SOME_TYPE",
     "apart",
     "check_shape",
+    "counts",
     "is_a",
     "same",
     "types_of",
@@ -29,6 +30,8 @@ KEYWORDS: Mapping[str, frozenset[str]] = {
 }
 OF_SOME_TYPE = frozenset().union(*KEYWORDS.values())
 COMBINING = ("anyOf", "oneOf")
+
+MAX_COUNT = 1_000_000
 
 
 def check_shape(schema: Any, where: str) -> None:
@@ -50,6 +53,22 @@ def check_shape(schema: Any, where: str) -> None:
         values = schema.get(keyword, [None])
         if not isinstance(values, list) or not values:
             raise GrammarError(f"{where}.{keyword} must be a list that is not empty")
+
+
+def counts(schema: Mapping[str, Any], low: str, high: str, where: str) -> tuple[int, int | None]:
+    """The values of two keywords that say how many there may be. Raises `GrammarError`."""
+    values: list[int | None] = []
+    for name in (low, high):
+        value = schema.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT
+        ):
+            raise GrammarError(f"{where}.{name} must be a whole number from 0 to {MAX_COUNT}")
+        values.append(value)
+    least, most = values[0] or 0, values[1]
+    if most is not None and most < least:
+        raise GrammarError(f"{where}: {low} is {least} and {high} is {most}")
+    return least, most
 
 
 def types_of(schema: Mapping[str, Any]) -> list[str]:
