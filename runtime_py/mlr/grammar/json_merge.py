@@ -38,10 +38,12 @@ _COMBINED: Mapping[str, Callable[[Any, Any], Any]] = {
     "exclusiveMinimum": max,
     "minItems": max,
     "minLength": max,
+    "minProperties": max,
     "maximum": min,
     "exclusiveMaximum": min,
     "maxItems": min,
     "maxLength": min,
+    "maxProperties": min,
 }
 
 
@@ -125,7 +127,10 @@ def _check_closed(one: Mapping[str, Any], other: Mapping[str, Any], where: str) 
     """`additionalProperties` of one part is about the properties of that part alone."""
     if one.get("additionalProperties", True) is True:
         return
-    if set(other.get("properties", ())) - set(one.get("properties", ())):
+    if any(
+        set(other.get(name, ())) - set(one.get(name, ()))
+        for name in ("properties", "patternProperties")
+    ):
         raise GrammarError(
             f"{where}: additionalProperties beside properties of another part of allOf "
             "is not supported"

@@ -10,6 +10,7 @@ from typing import Any
 from mlr.errors import GrammarError
 from mlr.grammar.expressions import EMPTY, Expression, Repeat, choice, sequence, text
 from mlr.grammar.json_text import DIGIT, MAX_DIGITS, between
+from mlr.grammar.languages import Naming, Rules, language, multiples
 
 __all__ = ["integer_values", "integers", "number_values", "numbers"]
 
@@ -18,27 +19,26 @@ MAX_EXACT = 10**15
 """Below it a double tells any two whole numbers apart, and what is between them."""
 
 
-def integer_values(schema: Mapping[str, Any], where: str) -> Expression:
-    """The whole numbers that a schema allows. Raises `GrammarError`."""
-    bounds = _bounds(schema, where)
-    low, above = bounds["minimum"], bounds["exclusiveMinimum"]
-    high, below = bounds["maximum"], bounds["exclusiveMaximum"]
-    least = [math.ceil(low)] if low is not None else []
-    least += [math.floor(above) + 1] if above is not None else []
-    most = [math.floor(high)] if high is not None else []
-    most += [math.ceil(below) - 1] if below is not None else []
-    found = integers(max(least, default=None), min(most, default=None))
+def integer_values(schema: Mapping[str, Any], where: str, name: Naming) -> tuple[Rules, Expression]:
+    """Rules, and the whole numbers that a schema allows in terms of them. Raises `GrammarError`."""
+    low, high = _whole_bounds(schema, where)
+    rules: Rules = {}
+    found = integers(low, high)
+    if found is not None and "multipleOf" in schema:
+        rules, found = _multiples(_divisor(schema, where), low, high, where, name)
     if found is None:
         raise GrammarError(f"{where}: no whole number is within its bounds")
-    return found
+    return rules, found
 
 
-def number_values(schema: Mapping[str, Any], where: str) -> Expression:
-    """The numbers that a schema allows. Raises `GrammarError`.
+def number_values(schema: Mapping[str, Any], where: str, name: Naming) -> tuple[Rules, Expression]:
+    """Rules, and the numbers that a schema allows in terms of them. Raises `GrammarError`.
 
     Who reads a number rounds it to a double, so that a bound that is itself outside gives way to
     the next double.
     """
+    if "multipleOf" in schema:
+        return integer_values(schema, where, name)
     bounds = _bounds(schema, where)
     low, above = bounds["minimum"], bounds["exclusiveMinimum"]
     high, below = bounds["maximum"], bounds["exclusiveMaximum"]
@@ -49,7 +49,57 @@ def number_values(schema: Mapping[str, Any], where: str) -> Expression:
     found = numbers(max(least, default=None), min(most, default=None))
     if found is None:
         raise GrammarError(f"{where}: no number is within its bounds")
-    return found
+    return {}, found
+
+
+def _whole_bounds(schema: Mapping[str, Any], where: str) -> tuple[int | None, int | None]:
+    """The least and the greatest whole number."""
+    bounds = _bounds(schema, where)
+    low, above = bounds["minimum"], bounds["exclusiveMinimum"]
+    high, below = bounds["maximum"], bounds["exclusiveMaximum"]
+    least = [math.ceil(low)] if low is not None else []
+    least += [math.floor(above) + 1] if above is not None else []
+    most = [math.floor(high)] if high is not None else []
+    most += [math.ceil(below) - 1] if below is not None else []
+    return max(least, default=None), min(most, default=None)
+
+
+def _divisor(schema: Mapping[str, Any], where: str) -> int:
+    value = schema["multipleOf"]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= MAX_BOUND or value != int(value):
+        raise GrammarError(
+            f"{where}.multipleOf must be a whole number above 0: of others the multiples cannot "
+            "be told, since readers round them"
+        )
+    return int(value)
+
+
+def _multiples(
+    divisor: int, low: int | None, high: int | None, where: str, name: Naming
+) -> tuple[Rules, Expression | None]:
+    """The multiples from `low` to `high`: the zeros at the end, and what is before them."""
+    zeros = 0
+    while divisor % 10 == 0:
+        divisor, zeros = divisor // 10, zeros + 1
+    with_zero = (low is None or low <= 0) and (high is None or high >= 0)
+    options: list[Expression] = [text("0")] if with_zero else []
+    before = integers(
+        None if low is None else -(-low // 10**zeros), None if high is None else high // 10**zeros
+    )
+    rules: Rules = {}
+    if before is not None:
+        try:
+            found = language(before).both(multiples(divisor)).both(language(text("0")).others())
+        except GrammarError:
+            raise GrammarError(
+                f"{where}.multipleOf is too large beside these bounds; without bounds it can be "
+                "about 90 times a power of ten"
+            ) from None
+        if not found.empty:
+            rules, inner = found.rules(name("multiple"))
+            options.append(sequence(inner, text("0" * zeros)))
+    return rules, choice(*options) if options else None
 
 
 def _bounds(schema: Mapping[str, Any], where: str) -> dict[str, Decimal | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mlr.errors import GrammarError
@@ -21,14 +21,10 @@ from mlr.grammar.expressions import (
 from mlr.grammar.json_formats import FORMATS, SHORT, SHORT_FORMATS
 from mlr.grammar.json_patterns import Pattern, parse_pattern
 from mlr.grammar.json_text import STRING_CHARACTER, encoded_characters
-from mlr.grammar.json_types import counts
-from mlr.grammar.languages import Language, language, lengths
+from mlr.grammar.json_types import KEYWORDS, counts
+from mlr.grammar.languages import Language, Naming, Rules, language, lengths
 
-__all__ = ["string_language", "strings"]
-
-Rules = dict[str, Expression]
-Naming = Callable[[str], str]
-"""A new rule's name, given what kind of rule it is."""
+__all__ = ["pattern_language", "string_language", "strings"]
 
 
 def strings(schema: Mapping[str, Any], where: str, name: Naming) -> tuple[Rules, Expression]:
@@ -62,6 +58,10 @@ def string_language(schema: Mapping[str, Any], where: str) -> Language:
 
     Raises `GrammarError` for none at all, and where it takes too many states.
     """
+    unknown = schema.keys() - KEYWORDS["string"] - {"type", "enum", "const"}
+    if unknown or schema.get("type", "string") != "string":
+        raise GrammarError(f"{where}: only keywords of strings are supported")
+    words = _words(schema)
     least, most = counts(schema, "minLength", "maxLength", where)
     pattern, form = _pattern(schema, where), _format(schema, where)
     try:
@@ -73,11 +73,9 @@ def string_language(schema: Mapping[str, Any], where: str) -> Language:
                 whole = language(SHORT_FORMATS[form])
                 most = SHORT if most is None else min(most, SHORT)
         if pattern is not None:
-            whole = whole.both(language(pattern.strings))
-            for wanted in pattern.wanted:
-                whole = whole.both(language(wanted))
-            for unwanted in pattern.unwanted:
-                whole = whole.both(language(unwanted).others())
+            whole = whole.both(_language(pattern))
+        if words is not None:
+            whole = whole.both(language(choice(*map(text, words))))
         if (least, most) != (0, None):
             whole = whole.of_length(least, most)
     except GrammarError as error:
@@ -87,10 +85,40 @@ def string_language(schema: Mapping[str, Any], where: str) -> Language:
     return whole
 
 
-def _pattern(schema: Mapping[str, Any], where: str) -> Pattern | None:
-    source = schema.get("pattern")
-    if source is None:
+def pattern_language(source: str, where: str) -> Language:
+    """The strings that hold a match of a pattern. Raises `GrammarError`."""
+    try:
+        return _language(parse_pattern(source))
+    except GrammarError as error:
+        raise GrammarError(f"{where}: {error}") from None
+
+
+def _language(pattern: Pattern) -> Language:
+    whole = language(pattern.strings)
+    for wanted in pattern.wanted:
+        whole = whole.both(language(wanted))
+    for unwanted in pattern.unwanted:
+        whole = whole.both(language(unwanted).others())
+    return whole
+
+
+def _words(schema: Mapping[str, Any]) -> list[str] | None:
+    """The strings of `enum` or `const`, if there is one of them."""
+    if "enum" not in schema and "const" not in schema:
         return None
+    values = schema.get("enum", [schema.get("const")])
+    constant = schema.get("const")
+    return [
+        value
+        for value in values
+        if isinstance(value, str) and ("const" not in schema or value == constant)
+    ]
+
+
+def _pattern(schema: Mapping[str, Any], where: str) -> Pattern | None:
+    if "pattern" not in schema:
+        return None
+    source = schema["pattern"]
     if not isinstance(source, str):
         raise GrammarError(f"{where}.pattern must be a string")
     try:

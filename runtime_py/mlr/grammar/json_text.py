@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from mlr.errors import GrammarError
 from mlr.grammar.expressions import (
     EMPTY,
     Characters,
@@ -36,6 +37,7 @@ __all__ = [
     "characters",
     "encoded_characters",
     "key",
+    "literal",
     "spelled",
     "without",
 ]
@@ -144,6 +146,14 @@ KEY_END, KEY_ESCAPE = "key-end", "key-escape"
 def spelled(value: object) -> str:
     """A value in JSON's shortest form."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def literal(value: object, where: str) -> Expression:
+    """Exactly this value, in JSON's shortest form. Raises `GrammarError`."""
+    try:
+        return text(spelled(value))
+    except ValueError as error:
+        raise GrammarError(f"{where}: a value of enum or const is not JSON: {error}") from None
 
 
 @lru_cache(maxsize=256)  # automata have the same few sets in every state

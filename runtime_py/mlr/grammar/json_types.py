@@ -15,16 +15,23 @@ __all__ = [
     "check_shape",
     "counts",
     "is_a",
+    "literals",
     "same",
     "types_of",
 ]
 
+_OF_NUMBERS = frozenset(
+    {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+)
 KEYWORDS: Mapping[str, frozenset[str]] = {
-    "object": frozenset({"properties", "required", "additionalProperties"}),
-    "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
+    "object": frozenset(
+        {"properties", "required", "additionalProperties", "patternProperties", "propertyNames"}
+        | {"minProperties", "maxProperties"}
+    ),
+    "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}),
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
-    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "number": _OF_NUMBERS,
+    "integer": _OF_NUMBERS,
     "boolean": frozenset(),
     "null": frozenset(),
 }
@@ -110,6 +117,18 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     return bool(one == other)
+
+
+def literals(schema: Mapping[str, Any]) -> list[Any]:
+    """The values of `enum` and `const` that are of the schema's types; for a schema of booleans
+    alone, those."""
+    if schema.get("type") == "boolean" and not {"enum", "const"} & schema.keys():
+        return [True, False]
+    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if "enum" in schema and "const" in schema:
+        values = [value for value in values if same(value, schema["const"])]
+    types = types_of({"type": schema["type"]} if "type" in schema else {})
+    return [value for value in values if any(is_a(value, name) for name in types)]
 
 
 def apart(one: Any, other: Any) -> bool:

@@ -30,9 +30,13 @@ from mlr.grammar.expressions import (
 )
 from mlr.grammar.json_text import encoded_characters
 
-__all__ = ["Language", "language", "lengths"]
+__all__ = ["Language", "Naming", "Rules", "language", "lengths", "multiples"]
 
 MAX_STATES = 4000
+
+Rules = dict[str, Expression]
+Naming = Callable[[str], str]
+"""A new rule's name, given what kind of rule it is."""
 
 State = TypeVar("State", bound=Hashable)
 
@@ -73,12 +77,15 @@ class Language:
 
         def moves(pair: tuple[int, int]) -> list[tuple[int, int, tuple[int, int]]]:
             left, right = (side.moves[state] for side, state in zip(sides, pair, strict=True))
-            return [
-                (max(low, first), min(high, last), (a, b))
-                for low, high, a in left
-                for first, last, b in right
-                if max(low, first) <= min(high, last)
-            ]
+            found, at = [], 0
+            for low, high, to in left:
+                while at < len(right) and right[at][1] < low:
+                    at += 1
+                for first, last, other_to in right[at:]:
+                    if first > high:
+                        break
+                    found.append((max(low, first), min(high, last), (to, other_to)))
+            return found
 
         def accepts(pair: tuple[int, int]) -> bool:
             return all(state in side.accepting for side, state in zip(sides, pair, strict=True))
@@ -122,10 +129,10 @@ class Language:
 
         return _explored((0, 0), moves, accepts)
 
-    def rules(self, prefix: str) -> tuple[dict[str, Expression], Expression]:
+    def rules(self, prefix: str) -> tuple[Rules, Expression]:
         """Rules, whose names begin with `prefix`, and the strings as JSON spells them, quotes left
         out. Each character is spelled in one way."""
-        rules: dict[str, Expression] = {}
+        rules: Rules = {}
         for state, moves in enumerate(self.moves):
             targets: dict[int, list[tuple[int, int]]] = {}
             for low, high, to in moves:
@@ -158,6 +165,18 @@ def language(expression: Expression) -> Language:
         return found
 
     return _explored(steps.closed({start}), moves, lambda group: end in group)
+
+
+def multiples(of: int) -> Language:
+    """The whole numbers that `of` divides, as JSON writes them: with a minus or without."""
+    start, signed = -2, -1  # the others are remainders
+
+    def moves(state: int) -> list[Move]:
+        found = [(ord("-"), ord("-"), signed)] if state == start else []
+        before = max(state, 0) * 10
+        return found + [(ord("0") + d, ord("0") + d, (before + d) % of) for d in range(10)]
+
+    return _explored(start, moves, lambda state: state == 0)
 
 
 def lengths(expression: Expression) -> tuple[int, int | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import enum
+import ipaddress
 import random
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
@@ -61,7 +62,24 @@ class Record(pydantic.BaseModel):
     done: bool = False
 
 
-@pytest.mark.parametrize("model", [Node, Home, Record], ids=lambda model: str(model.__name__))
+class Bounded(pydantic.BaseModel):
+    """What the usual types and limits of Pydantic become."""
+
+    share: float = pydantic.Field(gt=0, le=0.75)
+    dozens: int = pydantic.Field(multiple_of=12, le=144)
+    site: pydantic.AnyUrl
+    home: ipaddress.IPv4Address
+    far: ipaddress.IPv6Address
+    took: datetime.timedelta
+    user: str = pydantic.Field(pattern="^[a-z]+(-[a-z0-9]+)*$", min_length=3, max_length=10)
+    colours: set[Colour] = pydantic.Field(min_length=1)
+    scores: dict[Annotated[str, pydantic.Field(pattern="^[A-Z]{2}$")], int]
+    by_colour: dict[Colour, float] = pydantic.Field(min_length=1)
+
+
+@pytest.mark.parametrize(
+    "model", [Node, Home, Record, Bounded], ids=lambda model: str(model.__name__)
+)
 def test_every_text_is_taken(model: type[pydantic.BaseModel]) -> None:
     schema: dict[str, Any] = model.model_json_schema()
     matcher = Matcher(schema_grammar(schema))
