@@ -146,6 +146,37 @@ def test_a_process_that_forgets_to_close_ends_all_the_same(tiny_bundle: Path) ->
     assert done.stdout.strip() == "4"
 
 
+OUT_OF_MEMORY = """
+import resource, sys, mlr, mlr.errors
+
+def say():
+    with mlr.load_sync(sys.argv[1], threads=2, context_length=200) as model:
+        return model.generate([1, 2, 3], max_tokens=3).token_ids
+
+said, (_, hard) = say(), resource.getrlimit(resource.RLIMIT_AS)
+with open("/proc/self/statm") as numbers:
+    used = int(numbers.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), hard))
+try:
+    say()
+except mlr.errors.CapacityError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+assert say() == said
+print("loaded again")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_memory_that_the_system_refuses(tiny_bundle: Path) -> None:
+    """An error of ours; with room again the model is loaded in the same process."""
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(tiny_bundle)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "could not be reserved" in run.stdout
+    assert run.stdout.endswith("loaded again\n")
+
+
 def test_fetching_from_a_url_reports_both_stages(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
