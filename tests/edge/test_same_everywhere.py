@@ -23,6 +23,7 @@ from tests.edge.hosts import PROGRAMS, TERMINALS, ask_firefox, ask_terminal, ask
 from tests.parity.tokenizer.trained import trained
 from tests.support.bundles import package as package_bundle
 from tests.support.bundles import with_files
+from tests.support.tiny_models import QUANTIZATIONS
 
 THREADS = [1, 2, 4]
 RELAXED = "relaxed SIMD"  # how both builds introduce themselves: they lie in the same place
@@ -65,19 +66,28 @@ GENERATIONS: list[dict[str, Any]] = [
 
 
 # Architecture, and the tokenizer: as GGUF has it, or a tokenizer.json.
-BUNDLES = {"llama": ("llama", "llama3"), "gemma3": ("gemma3", "gemma"), "gguf": ("llama", None)}
-QUANTIZATION = {"gemma3": "Q8_0"}  # the head's type too; in the mixture of the others it is Q6_K
+BUNDLES = {
+    "llama": ("llama", "llama3"),
+    "gemma3": ("gemma3", "gemma"),
+    "gguf": ("llama", None),
+    "types": ("llama", None),
+}
+# The head's type too; in the mixture of the others it is Q6_K.
+QUANTIZATION = {"gemma3": "Q8_0", "types": "EVERY"}
+MATRICES = 7  # of a layer
+LAYERS = {"types": -(-len(QUANTIZATIONS) // MATRICES)}
 
 
 @pytest.fixture(scope="module", params=BUNDLES)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with a chat template.
+    """A tiny model with a chat template; one has matrices of every type.
 
     GGUF's tokenizer is one without unused tokens: Python has no text for these, and a
     tokenizer.json made from it cannot say so.
     """
     architecture, name = BUNDLES[request.param]
     tokenizer = trained(name) if name else None
+    sizes: dict[str, Any] = {"n_layers": LAYERS[request.param]} if request.param in LAYERS else {}
     bundle = package_bundle(
         tmp_path_factory.mktemp(request.param),
         architecture=architecture,
@@ -86,7 +96,11 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         positive_head=True,
         n_vocab=tokenizer.get_vocab_size() if tokenizer else 301,
         shard_size=9 * 65536,
+        **sizes,
     )
+    if request.param == "types":
+        (variant,) = json.loads((bundle / "manifest.json").read_bytes())["variants"]
+        assert {tensor["type"] for tensor in variant["tensors"]} == set(QUANTIZATIONS)
     with_files(bundle, TEMPLATE, tokenizer.to_str() if tokenizer else None)
     return bundle
 

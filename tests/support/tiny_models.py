@@ -8,6 +8,7 @@ enough layers for a global one among those with a sliding window.
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,11 +99,11 @@ def tiny_gguf(
     """Write a tiny model to `path` and return it. The same arguments give the same bytes.
 
     `quantization` is the type of every matrix (one of `QUANTIZATIONS`), or `"MIXED"` for a type
-    per kind of matrix, as in Q4_K_M. `tied` leaves `output.weight` out. `tokenizer` is `"spm"`
-    or `"bpe"`. `positive_head` makes the scales of the output head positive, as quantizers give
-    them: the kernel then looks for the largest logit by bounds. `overrides` are fields of
-    `TinyShape`; the feed-forward width defaults to the most
-    awkward one that the type allows.
+    per kind of matrix, as in Q4_K_M, or `"EVERY"` for all types in turn in the layers. `tied`
+    leaves `output.weight` out. `tokenizer` is `"spm"` or `"bpe"`. `positive_head` makes the scales
+    of the output head positive, as quantizers give them: the kernel then looks for the largest
+    logit by bounds. `overrides` are fields of `TinyShape`; the feed-forward width defaults to the
+    most awkward one that the type allows.
     """
     if architecture not in SHAPES:
         raise ValueError(f"no tiny model for {architecture!r}")
@@ -110,6 +111,7 @@ def tiny_gguf(
     awkward = {"n_ff": {1: 300, 32: 352}.get(block, 512)}
     shape = replace(SHAPES[architecture], **(awkward | overrides))
     rng = np.random.default_rng([seed, *architecture.encode()])
+    every = itertools.cycle(QUANTIZATIONS)
 
     path = Path(path)
     writer = gguf.GGUFWriter(path, architecture)
@@ -124,7 +126,11 @@ def tiny_gguf(
             writer.add_tensor(name, _vector(rng, name, expected.shape[0]))
         else:
             rows, columns = expected.shape
-            kind = MIXED[name.split(".")[-2]] if quantization == "MIXED" else quantization
+            kind = quantization
+            if quantization == "MIXED" or (quantization == "EVERY" and not name.startswith("blk")):
+                kind = MIXED[name.split(".")[-2]]
+            elif quantization == "EVERY":
+                kind = next(every)
             data = random_matrix(rng, kind, rows, columns, columns**-0.5)
             if positive_head and name == ("token_embd.weight" if tied else "output.weight"):
                 make_scales_positive(data, kind)
