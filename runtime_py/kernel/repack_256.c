@@ -46,10 +46,12 @@ INLINE void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   const uint8_t *packed = block + 96; /* scales: 4 low bits of each, then the 2 high ones */
   copy_u16(tile + 2 * row, block + 108);
-  for (uint32_t j = 0; j < 16; j++) {
-    uint32_t low = packed[j & 7] >> (4 * (j / 8)) & 15, high = packed[8 + (j & 3)] >> (2 * (j / 4)) & 3;
-    tile[16 + 8 * j + row] = (uint8_t)((low | high << 4) - 32);
-  }
+  /* In quarters: one loop of sixteen with `packed[j & 7]` is compiled wrongly for 64-bit addresses. */
+  for (uint32_t q = 0; q < 4; q++)
+    for (uint32_t i = 0; i < 4; i++) {
+      uint32_t low = packed[4 * (q & 1) + i] >> (4 * (q / 2)) & 15, high = packed[8 + i] >> (2 * q) & 3;
+      tile[16 + 8 * (4 * q + i) + row] = (uint8_t)((low | high << 4) - 32);
+    }
   values_of_pairs(block + 32, values);
   for (uint32_t c = 0; c < 8; c++)
     for (uint32_t i = 0; i < 32; i++) values[32 * c + i] |= (block[i] >> c & 1) << 2;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.site import Site, serve_site
+from tests.edge.test_faults import CORRUPTING, dying
 from tests.support.bundles import package as package_bundle
 
 START = """
@@ -127,6 +128,35 @@ def test_streams_that_are_given_up(page: Page) -> None:
     )
     assert (aborted, after) == ("TypeError", True)
     assert (closed, closed_after) == ("ended", "engine")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(dying, "died"), (lambda script: CORRUPTING + script, "mlr_eval failed in the kernel")],
+)
+def test_a_worker_that_fails(
+    page: Page, site: Site, package: Path, change: Callable[[str], str], said: str
+) -> None:
+    """Dead, or trapped in a pass of 13 tokens: the model can be loaded again."""
+    path = "/package/browser/worker.js"
+    script = """
+        const model = await load("/bundle/", options);
+        const prompt = new Array(13).fill(5);
+        const answers = [];
+        for (let i = 0; i < 2; i++) {
+          const asked = model.generate(prompt, { maxTokens: 4 }).then((done) => done.tokenIds);
+          answers.push(await asked.catch(({ code, message }) => [code, message]));
+        }
+        await model.close();
+        return answers;
+    """
+    whole = run(page, script)
+    site.texts[path] = change((package / "browser" / "worker.js").read_text("utf-8")).encode()
+    (code, message), (after, _) = run(page, script)
+    del site.texts[path]
+    assert (code, after) == ("engine", "engine")
+    assert said in message
+    assert run(page, script) == whole
 
 
 def test_the_page_stays_responsive(page: Page) -> None:

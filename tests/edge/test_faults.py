@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -127,6 +128,14 @@ def with_idle_thread(package: Path, folder: Path, host: str, instead: str) -> Pa
     file = f"{host}/thread.js"
     script = (package / file).read_text(encoding="utf-8")
     return changed(package, folder, file, IDLE_THREAD.replace("INSTEAD", instead) + script)
+
+
+def dying(script: str) -> str:
+    """The model's worker, which dies when it is to generate."""
+    death = 'setTimeout(() => { throw new Error("died"); }); return new Promise(() => 0);'
+    changed, count = re.subn(r'case ?"generate":', rf"\g<0> {death}", script)
+    assert count == 1
+    return changed
 
 
 def codes(answers: list[dict[str, Any]]) -> list[str]:
@@ -290,12 +299,7 @@ def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_pa
 
 def test_a_worker_that_dies(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
     script = (package / HOSTS[host] / "worker.js").read_text(encoding="utf-8")
-    needle = 'case "generate":'
-    assert needle in script
-    dying = (
-        f'{needle} setTimeout(() => {{ throw new Error("died"); }}); return new Promise(() => 0);'
-    )
-    path = changed(package, tmp_path, f"{HOSTS[host]}/worker.js", script.replace(needle, dying))
+    path = changed(package, tmp_path, f"{HOSTS[host]}/worker.js", dying(script))
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert "died" in first["message"]

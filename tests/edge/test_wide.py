@@ -31,13 +31,12 @@ DETAIL = "relaxed SIMD, 64-bit addresses, "
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with a large KV cache."""
+    """A small model with a large KV cache, and matrices of every type."""
     tokenizer = trained("llama3")
     sizes: dict[str, Any] = {"n_layers": 8, "n_heads": 8, "n_kv_heads": 8, "head_dim": 128}
+    sizes |= {"n_vocab": tokenizer.get_vocab_size(), "context_length": CONTEXT}
     folder = tmp_path_factory.mktemp("wide")
-    bundle = package_bundle(
-        folder, n_vocab=tokenizer.get_vocab_size(), context_length=CONTEXT, **sizes
-    )
+    bundle = package_bundle(folder, quantization="EVERY", **sizes)
     with_files(bundle, TEMPLATE, tokenizer.to_str())
     return bundle
 

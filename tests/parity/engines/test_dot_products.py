@@ -105,7 +105,7 @@ def test_dot_products(type_name: str, tmp_path: Path) -> None:
     expected, magnitude = rounded @ w.T, np.abs(rounded) @ np.abs(w).T
 
     passes = []
-    for build in ("relaxed", "narrow", "simd"):
+    for build in ("relaxed", "narrow", "simd", "relaxed64"):
         path = tmp_path / "model.gguf"
         with open_kernel(path, context_length=64, sequences=TOKENS, build=build) as engine:
             passes += [logits_of_pass(engine, n) for n in PASSES]

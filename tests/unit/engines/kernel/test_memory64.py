@@ -17,7 +17,7 @@ from mlr.engines.kernel.wasmtime import WIDE
 from mlr.errors import CapacityError
 from mlr.hosts.cpython import CPythonHost
 from mlr_build.cli import main
-from tests.support.architectures import CASES
+from tests.support.architectures import CASES, ArchitectureCase
 from tests.support.kernels import open_kernel
 from tests.support.tiny_models import tiny_gguf
 
@@ -25,17 +25,30 @@ TOKENS = [1, *range(3, 120)]
 SEQUENCES = 64
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("name", ["gemma3", "qwen2moe", "phi3", "mpt"])
-def test_the_same_logits(name: str, threads: int, tmp_path: Path) -> None:
-    path = CASES[name].build(tmp_path, "Q4_0")
+DECODERS = [c for c in CASES.values() if c.config.causal and c.config.pooling == "none"]
+POOLED = [case for case in CASES.values() if case not in DECODERS]
+
+
+@pytest.mark.parametrize("case", DECODERS, ids=lambda case: case.name)
+def test_the_same_logits(case: ArchitectureCase, tmp_path: Path) -> None:
+    path = case.build(tmp_path, "Q4_0")
     logits = []
-    for build in ("relaxed", WIDE):
+    for build, threads in (("relaxed", 1), (WIDE, 1), (WIDE, 3)):
         with open_kernel(path, context_length=128, threads=threads, build=build) as engine:
             engine.evaluate(TOKENS)
             engine.evaluate([7])
             logits.append(engine.logits().tobytes())
-    assert logits[0] == logits[1]
+    assert logits == [logits[0]] * 3
+
+
+@pytest.mark.parametrize("case", POOLED, ids=lambda case: case.name)
+def test_the_same_embeddings(case: ArchitectureCase, tmp_path: Path) -> None:
+    path = case.build(tmp_path, "Q4_0")
+    embeddings = []
+    for build in ("relaxed", WIDE):
+        with open_kernel(path, context_length=128, threads=2, build=build) as engine:
+            embeddings.append([bytes(row) for row in engine.embed([TOKENS, TOKENS[:9]])])
+    assert embeddings[0] == embeddings[1]
 
 
 class RoomyHost(CPythonHost):
