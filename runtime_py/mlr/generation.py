@@ -239,7 +239,8 @@ class TokenStream:
     async def _generate(self) -> AsyncGenerator[Token, None]:
         choose = Chooser(self._constraint, self._tokenizer.end_ids, self._options.logprobs)
         generation = self._generation(choose)
-        decoder, matcher = self._tokenizer.stream(), StopMatcher(self._options.stop)
+        marks = frozenset[int]() if self._constraint is None else self._constraint.marks
+        decoder, matcher = self._tokenizer.stream(shown=marks), StopMatcher(self._options.stop)
         ids: list[int] = []
         given: list[Token] = []
         times: list[float] = []

@@ -13,7 +13,9 @@ import pytest
 
 import mlr
 from mlr.errors import GenerationError, GrammarError, RequestError
+from mlr.grammar.constraint import Constrainer, Constraint
 from mlr.session import Session
+from mlr.tokenizer import load_tokenizer
 
 PERSON = {
     "type": "object",
@@ -130,9 +132,6 @@ def test_a_grammar_that_becomes_too_ambiguous_is_an_error(tiny_bundle: Path) -> 
 
 
 def test_a_vocabulary_without_the_token_is_an_error() -> None:
-    from mlr.grammar.constraint import Constrainer
-    from mlr.tokenizer import load_tokenizer
-
     tokenizer_json = {
         "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "?": 2}, "unk_token": "?"},
         "added_tokens": [],
@@ -144,6 +143,50 @@ def test_a_vocabulary_without_the_token_is_an_error() -> None:
     constraint.advance(0)
     with pytest.raises(GenerationError, match="no token of the model's vocabulary"):
         constraint.mask()
+
+
+def test_the_tag_of_a_call_is_the_token_that_it_is() -> None:
+    """It is no part of other texts, in which it would not be seen."""
+    words = ["[TOOL_CALLS]", "[", "t", "{}", "</s>", "?", "[TOOL_", "CALLS]"]
+    special = {"special": True, "single_word": False, "lstrip": False, "rstrip": False}
+    tokenizer_json = {
+        "model": {
+            "type": "WordLevel",
+            "vocab": {word: number for number, word in enumerate(words)},
+            "unk_token": "?",
+        },
+        "added_tokens": [
+            {"id": number, "content": words[number], "normalized": False, **special}
+            for number in (0, 4)
+        ],
+        "decoder": {"type": "Fuse"},
+    }
+    tokenizer = load_tokenizer("huggingface", json.dumps(tokenizer_json).encode())
+    constrainer = Constrainer(tokenizer, len(words))
+
+    def allowed(constraint: Constraint | None) -> list[str]:
+        assert constraint is not None
+        bits = int.from_bytes(constraint.mask(), "little")
+        return [word for number, word in enumerate(words) if bits >> number & 1]
+
+    asked = {"type": "tool_call", "functions": [{"name": "t"}], "form": "mistral-named"}
+    must = constrainer.start(asked | {"required": True})
+    assert must is not None
+    assert allowed(must) == ["[TOOL_CALLS]"]
+    shown = tokenizer.stream(shown=must.marks)
+    text = ""
+    for word in ("[TOOL_CALLS]", "t", "{}"):
+        must.advance(words.index(word))
+        text += shown.push(words.index(word))
+    assert text == "[TOOL_CALLS]t{}"
+    may = constrainer.start(asked)
+    assert "[TOOL_CALLS]" in allowed(may)
+    assert "[" in allowed(may)
+    assert may is not None
+    for word in ("[TOOL_", "CALLS]"):  # spelled, it is the tag as well
+        may.advance(words.index(word))
+    assert allowed(may) == ["t"]
+    assert "[TOOL_CALLS]" not in allowed(constrainer.start(grammar("root ::= .*")))
 
 
 @pytest.mark.parametrize("engine", ["kernel", "reference"])

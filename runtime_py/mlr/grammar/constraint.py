@@ -15,7 +15,7 @@ from mlr.errors import GenerationError, GrammarError, RequestError
 from mlr.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from mlr.grammar.expressions import Grammar
+    from mlr.grammar.expressions import Expression, Grammar
     from mlr.grammar.matcher import Matcher, State
     from mlr.grammar.tokens import TokenMasks
 
@@ -28,8 +28,9 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "json_object": frozenset({"type"}),
     "json_schema": frozenset({"type", "json_schema"}),
     "grammar": frozenset({"type", "grammar"}),
-    "tool_call": frozenset({"type", "functions", "required", "tags", "several"}),
+    "tool_call": frozenset({"type", "functions", "required", "form", "several"}),
 }
+_MARK = b"\xff"  # is in no text
 _SCHEMA_FIELDS = frozenset({"name", "description", "schema", "strict"})
 
 
@@ -50,8 +51,7 @@ class Constrainer:
         The format is None or one of `{"type": "text"}`, `{"type": "json_object"}`,
         `{"type": "json_schema", "json_schema": {"schema": …}}`,
         `{"type": "grammar", "grammar": "<GBNF>"}` and, for what `tool_call_grammar` describes,
-        `{"type": "tool_call", "functions": […], "required": …, "tags": …, "several": …}`.
-        Raises
+        `{"type": "tool_call", "functions": […], "required": …, "form": …, "several": …}`. Raises
         `GrammarError` for a schema or grammar that is wrong or not supported, `RequestError` for
         another format.
         """
@@ -67,11 +67,11 @@ class Constrainer:
         from mlr.grammar.matcher import Matcher
 
         with self._lock:
-            matcher = self._matchers.pop(key, None) or Matcher(_grammar(response_format))
+            matcher = self._matchers.pop(key, None) or Matcher(self._grammar(response_format))
             self._matchers[key] = matcher
             if len(self._matchers) > MAX_COMPILED:
                 self._matchers.popitem(last=False)
-        return Constraint(self, matcher.start)
+        return Constraint(self, matcher.start, self._marks(response_format))
 
     def mask(self, state: State) -> bytes:
         """The mask of the tokens that may follow in a state."""
@@ -79,30 +79,67 @@ class Constrainer:
             if self._masks is None:
                 from mlr.grammar.tokens import TokenMasks
 
-                ends, hidden = self._tokenizer.end_ids, self._tokenizer.hidden_ids
-                never = ends | hidden
+                ends = self._tokenizer.end_ids
                 size = min(self._size, self._tokenizer.vocabulary_size)
-                token_bytes = self._tokenizer.token_bytes
-                texts = [b"" if token in never else token_bytes(token) for token in range(size)]
+                texts = [b"" if token in ends else self._bytes(token) for token in range(size)]
                 self._masks = TokenMasks(texts, ends, self._size)
             return self._masks.mask(state)
 
     def advance(self, state: State, token: int) -> State | None:
         """The state after a token."""
         with self._lock:
-            return state.advance(self._tokenizer.token_bytes(token))
+            return state.advance(self._bytes(token))
+
+    def _bytes(self, token: int) -> bytes:
+        """What a token is to a grammar: its bytes, or a mark where it is no part of a text."""
+        own = self._tokenizer.token_bytes(token)
+        if token in self._tokenizer.hidden_ids:
+            return _mark(token)
+        return b"" if _MARK in own else own  # no text has that byte
+
+    def _tag(self, tag: str) -> Expression:
+        """How a grammar says a tag: as text, or as the token of its own that it is."""
+        from mlr.grammar.expressions import Text
+
+        token = self._tokenizer.token_id(tag)
+        hidden = token is not None and token in self._tokenizer.hidden_ids
+        return Text(_mark(token) if hidden and token is not None else tag.encode())
+
+    def _marks(self, response_format: Mapping[str, Any]) -> frozenset[int]:
+        """The tokens that are tags of calls, which are otherwise left out of a text."""
+        if response_format["type"] != "tool_call":
+            return frozenset()
+        from mlr.grammar.tool_forms import TAGS
+
+        found = (self._tokenizer.token_id(tag) for tag in TAGS)
+        return frozenset(token for token in found if token is not None)
+
+    def _grammar(self, response_format: Mapping[str, Any]) -> Grammar:
+        from mlr.grammar.tool_calls import tool_call_grammar
+
+        if response_format["type"] != "tool_call":
+            return _grammar(response_format)
+        return tool_call_grammar(
+            response_format.get("functions"),
+            required=bool(response_format.get("required")),
+            form=response_format.get("form", "plain"),
+            several=bool(response_format.get("several")),
+            tag=self._tag,
+        )
 
 
 class Constraint:
     """How far one generation has come in its grammar."""
 
-    def __init__(self, constrainer: Constrainer, start: State) -> None:
+    def __init__(self, constrainer: Constrainer, start: State, marks: frozenset[int]) -> None:
+        """`marks` are tokens that belong to the text, although others of their kind do not."""
         self._constrainer = constrainer
         self._state = start
+        self.marks = marks
 
     def copy(self) -> Constraint:
         """Another one at the same place, which goes its own way."""
-        return Constraint(self._constrainer, self._state)
+        return Constraint(self._constrainer, self._state, self.marks)
 
     @property
     def finished(self) -> bool:
@@ -129,6 +166,11 @@ class Constraint:
         self._state = after
 
 
+def _mark(token: int) -> bytes:
+    """Bytes that stand for a token, and are in no text."""
+    return _MARK + token.to_bytes(4, "big")
+
+
 def _check_fields(response_format: Any) -> None:
     kind = response_format.get("type") if isinstance(response_format, Mapping) else None
     if not isinstance(kind, str) or kind not in _FIELDS:
@@ -147,7 +189,6 @@ def _only(fields: Mapping[str, Any], allowed: frozenset[str], where: str) -> Non
 def _grammar(response_format: Mapping[str, Any]) -> Grammar:
     from mlr.grammar.gbnf import parse_gbnf
     from mlr.grammar.json_schema import json_object_grammar, schema_grammar
-    from mlr.grammar.tool_calls import tool_call_grammar
 
     if response_format["type"] == "json_object":
         return json_object_grammar()
@@ -156,13 +197,6 @@ def _grammar(response_format: Mapping[str, Any]) -> Grammar:
         if not isinstance(source, str):
             raise GrammarError("response_format.grammar must be a grammar in GBNF, as a string")
         return parse_gbnf(source)
-    if response_format["type"] == "tool_call":
-        return tool_call_grammar(
-            response_format.get("functions"),
-            required=bool(response_format.get("required")),
-            tags=response_format.get("tags"),
-            several=bool(response_format.get("several")),
-        )
     wrapper = response_format.get("json_schema")
     if not isinstance(wrapper, Mapping) or "schema" not in wrapper:
         raise GrammarError('response_format.json_schema must be {"schema": …}')

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlr.server.body import read_object
+from mlr.server.call_reader import CallReader, message_of
 from mlr.server.errors import ApiError
 from mlr.server.generation import Choice, GenerationResponse, PreparedPrompt, Usage
 from mlr.server.identity import Identity, new_identity
@@ -16,14 +17,7 @@ from mlr.server.logprobs import chat_logprobs
 from mlr.server.prompts import prepare
 from mlr.server.registry import Registry, ServedModel
 from mlr.server.schema import ChatRequest, parse
-from mlr.server.tools import (
-    CallReader,
-    answer_format,
-    call_tags,
-    message_of,
-    template_messages,
-    template_tools,
-)
+from mlr.server.tools import answer_format, call_form, template_messages, template_tools
 from mlr.server.work import Work
 
 if TYPE_CHECKING:
@@ -139,7 +133,7 @@ async def chat_completions(request: Request) -> Response:
         )
 
     identity = new_identity("chatcmpl", served.id)
-    reader = CallReader(call_tags(template)) if wanted.callable_tools else None
+    reader = CallReader(call_form(template)) if wanted.callable_tools else None
     shape = ChatShape(identity, wanted, served.model.tokenizer, reader)
     response_format = answer_format(wanted, template)
     return GenerationResponse(wanted, served, shape, [prepare_chat], work, response_format)

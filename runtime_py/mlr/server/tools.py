@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-from collections.abc import Sequence
 from typing import Any
 
 from mlr.server.schema import ChatRequest, Message
 
-__all__ = [
-    "CallReader",
-    "answer_format",
-    "call_tags",
-    "message_of",
-    "template_messages",
-    "template_tools",
-]
+__all__ = ["answer_format", "call_form", "template_messages", "template_tools"]
 
-TAGS = ("<tool_call>", "</tool_call>")
-
-_BEGINNING = re.compile(r'\n?\{"name": ?("(?:[^"\\]|\\.)*"), ?"arguments": ?(?=[^ ])', re.DOTALL)
 _OTHER_CALLS = re.compile("<function=|<arg_key>")
+_LIST = re.compile(r"\[TOOL_CALLS\]\s*\[(?!ARGS|CALL_ID)")
+_SHORT_ID = 9  # letters and digits: what templates of Mistral take for the id of a call
 
 _HINT = (
     "Functions that can be called, as JSON:\n{functions}\n"
@@ -30,14 +20,18 @@ _HINT = (
 )
 
 
-def call_tags(template: str) -> list[str] | None:
-    """What a model writes calls between, as its chat template shows; None: nothing.
-
-    It is the form of Hermes, which Qwen, SmolLM and others have, too. Templates with other
-    calls between the same tags do not speak of arguments as JSON has them.
-    """
-    known = all(part in template for part in (*TAGS, "arguments"))
-    return list(TAGS) if known and not _OTHER_CALLS.search(template) else None
+def call_form(template: str) -> str:
+    """The form in which a model writes calls, as its chat template shows; see `FORMS`."""
+    if all(tag in template for tag in ("<tool_call>", "</tool_call>", "arguments")):
+        # Templates with other calls between the same tags do not speak of arguments as JSON.
+        return "plain" if _OTHER_CALLS.search(template) else "hermes"
+    if "[TOOL_CALLS]" in template:
+        return "mistral-list" if _LIST.search(template) else "mistral-named"
+    if "<|tool_call|>" in template:
+        return "phi" if "<|/tool_call|>" in template else "granite"
+    if '"parameters": ' in template and "ipython" in template:
+        return "llama"
+    return "plain"
 
 
 def answer_format(request: ChatRequest, template: str) -> dict[str, Any] | None:
@@ -51,124 +45,9 @@ def answer_format(request: ChatRequest, template: str) -> dict[str, Any] | None:
             for tool in request.callable_tools
         ],
         "required": request.tool_choice not in (None, "auto"),
-        "tags": call_tags(template),
+        "form": call_form(template),
         "several": request.parallel_tool_calls is not False and request.chosen_tool is None,
     }
-
-
-class CallReader:
-    """Reads an answer as it is generated: text, and calls in the form of `tool_call_grammar`."""
-
-    def __init__(self, tags: Sequence[str] | None = None) -> None:
-        self._tag = tags[0] if tags else ""
-        self._read = self._read_text
-        self._held = ""
-        self._calls = 0
-        self._ended = 0  # of the calls
-        self._depth = 0  # of the arguments of a call, at the place that is read
-        self._in_string = self._escaped = False
-
-    def push(self, text: str) -> list[dict[str, Any]]:
-        """The deltas of a message that the next piece of the answer gives."""
-        self._held += text
-        deltas: list[dict[str, Any]] = []
-        reading = None
-        while self._held and reading != self._read:
-            reading = self._read
-            deltas += self._read()
-        return deltas
-
-    def _read_text(self) -> list[dict[str, Any]]:
-        """Text before a call. What may be the beginning of one is held."""
-        if self._tag:
-            at = self._held.find(self._tag)
-            if at >= 0:
-                self._read = self._read_beginning
-            else:
-                at = len(self._held) - _overlap(self._held, self._tag)
-        elif self._held.startswith("{"):
-            self._read, at = self._read_beginning, 0
-        else:
-            self._read, at = self._read_rest, len(self._held)
-        ready, self._held = self._held[:at], self._held[at:]
-        return [{"content": ready}] if ready else []
-
-    def _read_rest(self) -> list[dict[str, Any]]:
-        """Text, when there is no call."""
-        ready, self._held = self._held, ""
-        return [{"content": ready}]
-
-    def _read_beginning(self) -> list[dict[str, Any]]:
-        match = _BEGINNING.match(self._held, len(self._tag))
-        if match is None:
-            return []
-        self._held = self._held[match.end() :]
-        self._read = self._read_arguments
-        function = {"name": json.loads(match[1]), "arguments": ""}
-        call = {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
-        self._calls += 1
-        return [{"tool_calls": [{"index": self._calls - 1, **call}]}]
-
-    def _read_arguments(self) -> list[dict[str, Any]]:
-        """JSON up to the brace that ends the call."""
-        size = 0
-        for size, character in enumerate(self._held):  # noqa: B007 - the place of the end
-            if self._in_string:
-                self._in_string = self._escaped or character != '"'
-                self._escaped = not self._escaped and character == "\\"
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                if self._depth == 0:
-                    self._read = self._read_between
-                    self._ended += 1
-                    break
-                self._depth -= 1
-        else:
-            size = len(self._held)
-        ready, self._held = self._held[:size], self._held[size:]
-        function = {"arguments": ready}
-        return [{"tool_calls": [{"index": self._calls - 1, "function": function}]}] if ready else []
-
-    def _read_between(self) -> list[dict[str, Any]]:
-        """The end of a call, and the beginning of the next one if it comes."""
-        at = self._held.find(self._tag) if self._tag else -1
-        if at >= 0:
-            self._held, self._read = self._held[at:], self._read_beginning
-        return []
-
-    def finish(self, reason: str) -> tuple[list[dict[str, Any]], str]:
-        """The last deltas, and the reason why the answer ended, from why generation did."""
-        if self._ended:
-            return [], "tool_calls" if reason == "stop" else reason
-        return ([{"content": self._held}] if self._held else []), reason
-
-
-def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `tag`."""
-    sizes = range(min(len(text), len(tag) - 1), 0, -1)
-    return next((size for size in sizes if text.endswith(tag[:size])), 0)
-
-
-def message_of(deltas: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The whole message that deltas make up."""
-    content = "".join(delta.get("content", "") for delta in deltas)
-    calls: list[dict[str, Any]] = []
-    for delta in deltas:
-        for part in delta.get("tool_calls", ()):
-            if part["index"] == len(calls):
-                calls.append({**part, "function": dict(part["function"])})
-            else:
-                calls[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
-    if calls:
-        message["content"] = content if content.strip() else None
-        message["tool_calls"] = [
-            {key: call[key] for key in ("id", "type", "function")} for call in calls
-        ]
-    return message
 
 
 def template_tools(request: ChatRequest, template: str) -> list[dict[str, Any]] | None:
@@ -199,7 +78,7 @@ def _template_message(message: Message, template: str) -> dict[str, Any]:
         role = "user"
     made: dict[str, Any] = {"role": role, "content": message.content}
     if message.tool_call_id is not None:
-        made["tool_call_id"] = message.tool_call_id
+        made["tool_call_id"] = _template_id(message.tool_call_id, template)
     if not message.tool_calls:
         return made
     calls = [
@@ -207,8 +86,19 @@ def _template_message(message: Message, template: str) -> dict[str, Any]:
         for call in message.tool_calls
     ]
     if "tool_calls" in template:
-        made["tool_calls"] = [{"type": "function", "function": call} for call in calls]
+        ids = [_template_id(call.id, template) for call in message.tool_calls]
+        made["tool_calls"] = [
+            {"id": own, "type": "function", "function": call}
+            for own, call in zip(ids, calls, strict=True)
+        ]
     else:
         texts = [json.dumps(call, ensure_ascii=False) for call in calls]
         made["content"] = "\n".join([*filter(None, [message.content]), *texts])
     return made
+
+
+def _template_id(own: str, template: str) -> str:
+    """The id of a call, as short as the template may want it."""
+    if "[TOOL_CALLS]" not in template:
+        return own
+    return re.sub("[^a-zA-Z0-9]", "", own)[-_SHORT_ID:].rjust(_SHORT_ID, "0")

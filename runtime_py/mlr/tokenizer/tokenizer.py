@@ -128,9 +128,14 @@ class Tokenizer:
         parts.append(stream.flush())
         return "".join(parts)
 
-    def stream(self, *, skip_special: bool = True) -> DecodeStream:
-        """A decoder that is fed one id at a time and never gives half a character."""
-        skipped = self._special.hidden if skip_special else frozenset()
+    def stream(
+        self, *, skip_special: bool = True, shown: frozenset[int] = frozenset()
+    ) -> DecodeStream:
+        """A decoder that is fed one id at a time and never gives half a character.
+
+        `shown` are special tokens that are not left out.
+        """
+        skipped = self._special.hidden - shown if skip_special else frozenset()
         return DecodeStream(self._decoder.sink(), skipped, self.vocabulary_size)
 
     def piece(self, token_id: int) -> str:

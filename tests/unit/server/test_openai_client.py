@@ -316,9 +316,25 @@ TEMPLATE = """{% if tools %}Tools: {{ tools | tojson }}
 {% endfor %}"""
 
 
-def test_calls_in_the_form_of_the_template(tiny_bundle: Path, tmp_path: Path) -> None:
+def joined(parts: list[Any], index: int) -> str:
+    """The arguments of one call, from the parts of a stream."""
+    return "".join(part.function.arguments or "" for part in parts if part.index == index)
+
+
+LLAMA = TEMPLATE.replace(
+    '<tool_call>{"name": <name>, "arguments": <object>}</tool_call>',
+    """
+{{- '{"name": "' }}…", {{ '"parameters": ' }}… ipython""",
+)
+MISTRAL = TEMPLATE.replace("<tool_call>", '{{ "[TOOL_CALLS] [" }}').replace("</tool_call>", "]")
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, LLAMA, MISTRAL], ids=["hermes", "llama", "mistral"])
+def test_calls_in_the_form_of_the_template(
+    tiny_bundle: Path, tmp_path: Path, template: str
+) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
-    with_files(bundle, TEMPLATE)
+    with_files(bundle, template)
     options: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": TOOLS}
     with ServerProcess(bundle) as server:
         create = client_of(server).chat.completions.create
@@ -326,6 +342,15 @@ def test_calls_in_the_form_of_the_template(tiny_bundle: Path, tmp_path: Path) ->
         assert one.choices[0].finish_reason == "tool_calls"
         (call,) = one.choices[0].message.tool_calls
         assert call.function.name in ("paint", "stop")
+        stream = create(**options, tool_choice="required", max_tokens=400, stream=True)
+        parts = [
+            part
+            for chunk in stream
+            for choice in chunk.choices
+            for part in choice.delta.tool_calls or []
+        ]
+        assert parts[0].function.name in ("paint", "stop")
+        assert isinstance(json.loads(joined(parts, 0)), dict)
         broken = {"name": "x", "parameters": {"not": {}}}
         with pytest.raises(openai.BadRequestError) as wrong:
             create(**options | {"tools": [{"type": "function", "function": broken}]})
