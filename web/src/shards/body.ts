@@ -1,3 +1,5 @@
+import { platform } from "#platform";
+
 const PIECE = 1 << 18; // bytes
 
 /** Reads the body of a response. */
@@ -20,7 +22,10 @@ export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyRea
   return {
     read: async () => {
       const { done, value } = await reader.read(new Uint8Array(buffer));
-      if (done) return null;
+      if (done) {
+        if (value) platform.bytes.giveBack(value.buffer);
+        return null;
+      }
       buffer = value.buffer;
       return value;
     },

@@ -72,7 +72,10 @@ export class ShardReader {
     for (;;) {
       while (ahead < this.#spec.chunks.length && pending.length < READ_AHEAD) {
         const bytes = this.#buffers.take(this.#end(ahead) - this.#start(ahead));
-        if (!file.read(this.#start(ahead), bytes)) break;
+        if (!file.read(this.#start(ahead), bytes)) {
+          this.#buffers.give(bytes);
+          break;
+        }
         pending.push({ bytes, digest: sha256(bytes) });
         ahead++;
       }
@@ -80,6 +83,7 @@ export class ShardReader {
       if (!next) return chunk;
       if ((await next.digest) !== this.#spec.chunks[chunk]) {
         file.truncate(this.#start(chunk));
+        for (const { bytes } of [next, ...pending]) this.#buffers.give(bytes);
         return chunk;
       }
       if (!(await this.#push(chunk, next.bytes, QUEUED))) return this.#spec.chunks.length;
