@@ -37,7 +37,7 @@ export async function loadWeights(
 
 /** Report at most every `PROGRESS_MS`, and the end. */
 function throttle(onProgress: OnProgress, stage: "fetch" | "load"): (done: number, total: number) => void {
-  let last = 0;
+  let last = -PROGRESS_MS; // a worker's clock begins with it
   return (done, total) => {
     const now = performance.now();
     if (now - last < PROGRESS_MS && done < total) return;
