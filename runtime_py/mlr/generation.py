@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -135,7 +135,7 @@ class GenerationOptions:
             repeat_last_n=repeat_last_n,
             frequency_penalty=frequency_penalty,
             presence_penalty=presence_penalty,
-            seed=secrets.randbits(64) if seed is None else seed,
+            seed=int.from_bytes(os.urandom(8)) if seed is None else seed,
         )
         return cls(max_tokens, stop, sampling, logprobs, response_format, on_full, speculate)
 

@@ -68,7 +68,7 @@ CLIENT = ROOT / "web" / "dist"
 CONTEXT = 640
 FILLING = 600  # tokens of the long prompt
 SHORT_PROMPT = "The capital of France is"
-SETTLE_SECONDS = 1.5  # for a browser that has just started something
+SETTLE_SECONDS = 5.0  # until a browser has tidied up after starting
 
 # JavaScript that loads from a URL, and that answers a prompt with as many tokens.
 MLR_LOAD = """async ([url, threads, contextLength]) => {

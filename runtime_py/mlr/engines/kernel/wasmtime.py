@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import mmap
+import sys
 import threading
 from contextlib import aclosing, suppress
 from functools import lru_cache
@@ -176,6 +178,7 @@ class WasmtimeKernel:
         code = int(self.call("mlr_ready"))
         if code:
             raise error_for(code, "mlr_ready()")
+        self._release_staging()
         for index in range(1, threads):
             store, exports = self._instantiate()
             worker = threading.Thread(
@@ -186,6 +189,16 @@ class WasmtimeKernel:
             )
             worker.start()
             self._workers.append(worker)
+
+    def _release_staging(self) -> None:
+        """Give the pages of the staging buffer back: after the weights it is hardly used."""
+        if sys.platform == "linux":
+            start = -(-(self._base + self._staging) // mmap.PAGESIZE) * mmap.PAGESIZE
+            end = (self._base + self._staging + self._staging_size) // mmap.PAGESIZE * mmap.PAGESIZE
+            # the memory is anonymous, so they read as zeros, and a failure leaves them as they are
+            ctypes.CDLL(None).madvise(
+                ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED
+            )
 
     def _work(self, index: int, store: Any, exports: Any) -> None:
         wasmtime = _wasmtime()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +218,11 @@ def test_staged_bytes_may_be_any_buffer() -> None:
         kernel.write(address, data)
         assert kernel.read(address, 4) == b"abcd"
     kernel.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are given back on Linux")
+def test_pages_that_the_weights_came_through_are_given_back(model: Path) -> None:
+    with open_kernel(model) as engine:
+        kernel = engine._loaded("reading")
+        address, size = (int(kernel.call(name)) for name in ("mlr_staging", "mlr_staging_size"))
+        assert not any(kernel.read(address + mmap.PAGESIZE, size - 2 * mmap.PAGESIZE))
