@@ -157,44 +157,44 @@ INLINE void times_256(const Panel *p, uint32_t blocks, const Pair *pair, uint32_
   store_block(pair, &out);
 }
 
-static void times_q4_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q4_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, -8, 1, false, first);
 }
-static void times_q5_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q5_0(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, -16, 1, false, first);
 }
-static void times_mxfp4(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_mxfp4(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, MXFP4_OFFSET, 1, false, first);
 }
-static void times_q4_1(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q4_1(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, 0, 1, true, first);
 }
-static void times_q5_1(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q5_1(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, NARROW ? -16 : 0, 1, true, first);
 }
-static void times_iq4_nl(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_iq4_nl(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_32(p, blocks, pair, IQ4_OFFSET, PLANES, false, first);
 }
-static void times_q2_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q2_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 16, 0, 1, 16, first);
 }
-static void times_q3_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q3_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 16, -4, 1, 0, first);
 }
-static void times_q4_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q4_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 32, 0, 1, 32, first);
 }
 /* 5 bits without an offset: narrow sums hold those of 16 columns. */
-static void times_q5_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q5_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, NARROW ? 16 : 32, 0, 1, 32, first);
 }
-static void times_q6_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_q6_k(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 16, -32, 1, 0, first);
 }
-static void times_iq4_xs(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_iq4_xs(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 32, IQ4_OFFSET, PLANES, 0, first);
 }
-static void times_ternary(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
+APART void times_ternary(const Panel *p, uint32_t blocks, const Pair *pair, bool first) {
   times_256(p, blocks, pair, 32, -1, 1, 0, first);
 }
 

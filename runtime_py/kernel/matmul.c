@@ -8,7 +8,7 @@
 #include "tile.h"
 
 /* Q4_0 and Q5_0: unsigned weights, an offset folded in through the sums of the activations. */
-INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+INLINE void of_5_bits(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, bool fifth, v128_t out[][2]) {
   Row row[MAX_N];
   begin_rows(x, token, n, row, out);
@@ -27,7 +27,7 @@ INLINE void tile_5bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 }
 
 /* Q8_0: signed weights. */
-INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+INLINE void of_8_bits(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, v128_t out[][2]) {
   for (uint32_t t = 0; t < n; t++) out[t][0] = out[t][1] = wasm_f32x4_const_splat(0.0f);
   for (uint32_t b = 0; b < blocks; b++, tile += 272) {
@@ -98,7 +98,7 @@ INLINE void tile_8bit(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 
 /* Q4_K: 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum. The minima multiply the
  * sums of the activations, two sub-blocks at a time. */
-INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+INLINE void of_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
   begin_rows(x, token, n, row, out);
@@ -140,7 +140,7 @@ INLINE void tile_q4_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, 
 }
 
 /* Q6_K: 16 sub-blocks of 16, each with an 8-bit scale; weights + 32. */
-INLINE void tile_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
+INLINE void of_q6_k(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
                       uint32_t n, v128_t out[][2]) {
   Row row[MAX_N];
   begin_rows(x, token, n, row, out);
@@ -183,7 +183,7 @@ INLINE void column(const uint8_t *tile, uint32_t k, uint32_t type, v128_t w[2]) 
 }
 
 /* Float weights: even and odd columns in two sums, to hide the latency of the additions. */
-INLINE void tile_float(const uint8_t *tile, uint32_t cols, uint32_t type, const Activations *a,
+INLINE void of_floats(const uint8_t *tile, uint32_t cols, uint32_t type, const Activations *a,
                        uint32_t token, uint32_t n, v128_t out[][2]) {
   v128_t odd[MAX_N][2];
   const float *x[MAX_N];
@@ -215,27 +215,36 @@ INLINE void tile_float(const uint8_t *tile, uint32_t cols, uint32_t type, const 
     for (uint32_t h = 0; h < 2; h++) out[t][h] = wasm_f32x4_add(out[t][h], odd[t][h]);
 }
 
-INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
+UNROLLED(tile_q4_0, of_5_bits(tile, w->cols / 32, &a->block32, token, n, false, out))
+UNROLLED(tile_q5_0, of_5_bits(tile, w->cols / 32, &a->block32, token, n, true, out))
+UNROLLED(tile_q8_0, of_8_bits(tile, w->cols / 32, &a->block32, token, n, out))
+UNROLLED(tile_q4_k, of_q4_k(tile, w->cols / 256, &a->block256, token, n, out))
+UNROLLED(tile_q6_k, of_q6_k(tile, w->cols / 256, &a->block256, token, n, out))
+UNROLLED(tile_f32, of_floats(tile, w->cols, TYPE_F32, a, token, n, out))
+UNROLLED(tile_f16, of_floats(tile, w->cols, TYPE_F16, a, token, n, out))
+UNROLLED(tile_bf16, of_floats(tile, w->cols, TYPE_BF16, a, token, n, out))
+
+static void tile_times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                        uint32_t n, v128_t out[][2]) {
   switch (w->type) {
-    case TYPE_Q4_0: tile_5bit(tile, w->cols / 32, &a->block32, token, n, false, out); break;
-    case TYPE_Q5_0: tile_5bit(tile, w->cols / 32, &a->block32, token, n, true, out); break;
-    case TYPE_Q8_0: tile_8bit(tile, w->cols / 32, &a->block32, token, n, out); break;
-    case TYPE_Q4_K: tile_q4_k(tile, w->cols / 256, &a->block256, token, n, out); break;
-    case TYPE_Q6_K: tile_q6_k(tile, w->cols / 256, &a->block256, token, n, out); break;
-    case TYPE_Q4_1:
-    case TYPE_Q5_1: tile_legacy(w, tile, a, token, n, out); break;
-    case TYPE_Q2_K:
-    case TYPE_Q3_K:
-    case TYPE_Q5_K: tile_k(w, tile, a, token, n, out); break;
-    case TYPE_IQ4_NL:
-    case TYPE_IQ4_XS:
-    case TYPE_MXFP4: tile_table(w, tile, a, token, n, out); break;
+    case TYPE_Q4_0: tile_q4_0(w, tile, a, token, n, out); break;
+    case TYPE_Q4_1: tile_q4_1(w, tile, a, token, n, out); break;
+    case TYPE_Q5_0: tile_q5_0(w, tile, a, token, n, out); break;
+    case TYPE_Q5_1: tile_q5_1(w, tile, a, token, n, out); break;
+    case TYPE_Q8_0: tile_q8_0(w, tile, a, token, n, out); break;
+    case TYPE_IQ4_NL: tile_iq4_nl(w, tile, a, token, n, out); break;
+    case TYPE_MXFP4: tile_mxfp4(w, tile, a, token, n, out); break;
+    case TYPE_Q2_K: tile_q2_k(w, tile, a, token, n, out); break;
+    case TYPE_Q3_K: tile_q3_k(w, tile, a, token, n, out); break;
+    case TYPE_Q4_K: tile_q4_k(w, tile, a, token, n, out); break;
+    case TYPE_Q5_K: tile_q5_k(w, tile, a, token, n, out); break;
+    case TYPE_Q6_K: tile_q6_k(w, tile, a, token, n, out); break;
+    case TYPE_IQ4_XS: tile_iq4_xs(w, tile, a, token, n, out); break;
     case TYPE_TQ1_0:
     case TYPE_TQ2_0: tile_ternary(w, tile, a, token, n, out); break;
-    case TYPE_F32: tile_float(tile, w->cols, TYPE_F32, a, token, n, out); break;
-    case TYPE_F16: tile_float(tile, w->cols, TYPE_F16, a, token, n, out); break;
-    default: tile_float(tile, w->cols, TYPE_BF16, a, token, n, out); break;
+    case TYPE_F32: tile_f32(w, tile, a, token, n, out); break;
+    case TYPE_F16: tile_f16(w, tile, a, token, n, out); break;
+    default: tile_bf16(w, tile, a, token, n, out); break;
   }
 }
 
@@ -244,19 +253,6 @@ INLINE void tile_times(const Tensor *w, const uint8_t *tile, const Activations *
 static uint32_t tokens_at_a_time(uint32_t type) {
   bool two_sums = type == TYPE_Q8_0 || type == TYPE_IQ4_NL || type == TYPE_IQ4_XS;
   return two_sums ? 2 : SOME_TOKENS;
-}
-
-static void tile_times_4(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
-                         v128_t out[][2]) {
-  tile_times(w, tile, a, token, 4, out);
-}
-static void tile_times_2(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
-                         v128_t out[][2]) {
-  tile_times(w, tile, a, token, 2, out);
-}
-static void tile_times_1(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
-                         v128_t out[][2]) {
-  tile_times(w, tile, a, token, 1, out);
 }
 
 /* From so many tokens on it pays to unpack weights once for all of them. Those of 8 bits, and
@@ -274,12 +270,7 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
     v128_t sums[MAX_N][2];
     uint32_t step = min_u32(n - t, tokens_at_a_time(w->type));
     if (step == 3) step = 2;
-    if (step == 4)
-      tile_times_4(w, data, a, t, sums);
-    else if (step == 2)
-      tile_times_2(w, data, a, t, sums);
-    else
-      tile_times_1(w, data, a, t, sums);
+    tile_times(w, data, a, t, step, sums);
     for (uint32_t i = 0; i < step; i++, t++) {
       wasm_v128_store(out + (uint64_t)t * stride, sums[i][0]);
       wasm_v128_store(out + (uint64_t)t * stride + 4, sums[i][1]);

@@ -50,7 +50,7 @@ INLINE void put_places(Panel *p, uint32_t i, uint32_t b, const uint8_t *groups, 
   }
 }
 
-static void unpack_mxfp4(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+APART void unpack_mxfp4(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
   v128_t exponents = wasm_u16x8_load8x8(block);
   put_floats(&p->d[b], i, mxfp4_scales(wasm_u32x4_extend_low_u16x8(exponents)),
              mxfp4_scales(wasm_u32x4_extend_high_u16x8(exponents)));
@@ -72,7 +72,7 @@ INLINE void put_scales_and_minima(Panel *p, uint32_t i, uint32_t b, const uint8_
                  wasm_u16x8_load8x8(block + 104 + 16 * j));
 }
 
-static void unpack_q2_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+APART void unpack_q2_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
   v128_t nibble = wasm_i16x8_const_splat(15);
   put_halves(&p->d[b], i, block);
   put_halves(&p->dmin[b], i, block + 16);
@@ -97,7 +97,7 @@ INLINE void put_scales(Panel *p, uint32_t i, uint32_t b, const uint8_t *block, u
 }
 
 /* A scale for each plane: that of the high nibbles is 16 times the other. */
-static void unpack_iq4_xs(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+APART void unpack_iq4_xs(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
   put_halves(&p->d[b], i, block);
   for (uint32_t j = 0; j < 8; j++) {
     v128_t scales = wasm_i16x8_load8x8(block + 16 + 8 * j);
@@ -109,7 +109,7 @@ static void unpack_iq4_xs(Panel *p, uint32_t i, uint32_t b, const uint8_t *block
   put_places(p, i, 8 * b, block + 80, true, 8);
 }
 
-static void unpack_ternary(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+APART void unpack_ternary(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
   v128_t one = wasm_i16x8_const_splat(1);
   put_halves(&p->d[b], i, block);
   for (uint32_t j = 0; j < 8; j++)
@@ -117,48 +117,58 @@ static void unpack_ternary(Panel *p, uint32_t i, uint32_t b, const uint8_t *bloc
   put_units(p, i, 64 * b, block + 16, UNIT_2, 16);
 }
 
+APART void unpack_q4_0(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_halves(&p->d[b], i, block);
+  put_nibble_groups(p, i, 8 * b, block + 16, 8);
+}
+APART void unpack_q4_1(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_halves(&p->d[b], i, block);
+  put_halves(&p->dmin[b], i, block + 16);
+  put_nibble_groups(p, i, 8 * b, block + 32, 8);
+}
+APART void unpack_q5_0(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_halves(&p->d[b], i, block);
+  put_units(p, i, 8 * b, block + 16, UNIT_5, 2);
+}
+APART void unpack_q5_1(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_halves(&p->d[b], i, block);
+  put_halves(&p->dmin[b], i, block + 16);
+  put_units(p, i, 8 * b, block + 32, UNIT_5, 2);
+}
+APART void unpack_iq4_nl(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_halves(&p->d[b], i, block);
+  put_places(p, i, b, block + 16, true, 1);
+}
+APART void unpack_q3_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_scales(p, i, b, block, 16);
+  put_units(p, i, 64 * b, block + 144, UNIT_3, 16);
+}
+APART void unpack_q4_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_scales_and_minima(p, i, b, block, 1);
+  put_nibble_groups(p, i, 64 * b, block + 160, 64);
+}
+APART void unpack_q5_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_scales_and_minima(p, i, b, block, NARROW ? 2 : 1);
+  put_units(p, i, 64 * b, block + 160, UNIT_5, 16);
+}
+APART void unpack_q6_k(Panel *p, uint32_t i, uint32_t b, const uint8_t *block) {
+  put_scales(p, i, b, block, 16);
+  put_units(p, i, 64 * b, block + 144, UNIT_6, 16);
+}
+
 void unpack_block(Panel *p, uint32_t i, uint32_t b, const uint8_t *block, uint32_t type) {
   switch (type) {
-    case TYPE_Q4_0:
-      put_halves(&p->d[b], i, block);
-      put_nibble_groups(p, i, 8 * b, block + 16, 8);
-      break;
-    case TYPE_Q4_1:
-      put_halves(&p->d[b], i, block);
-      put_halves(&p->dmin[b], i, block + 16);
-      put_nibble_groups(p, i, 8 * b, block + 32, 8);
-      break;
-    case TYPE_Q5_0:
-      put_halves(&p->d[b], i, block);
-      put_units(p, i, 8 * b, block + 16, UNIT_5, 2);
-      break;
-    case TYPE_Q5_1:
-      put_halves(&p->d[b], i, block);
-      put_halves(&p->dmin[b], i, block + 16);
-      put_units(p, i, 8 * b, block + 32, UNIT_5, 2);
-      break;
-    case TYPE_IQ4_NL:
-      put_halves(&p->d[b], i, block);
-      put_places(p, i, b, block + 16, true, 1);
-      break;
+    case TYPE_Q4_0: unpack_q4_0(p, i, b, block); break;
+    case TYPE_Q4_1: unpack_q4_1(p, i, b, block); break;
+    case TYPE_Q5_0: unpack_q5_0(p, i, b, block); break;
+    case TYPE_Q5_1: unpack_q5_1(p, i, b, block); break;
+    case TYPE_IQ4_NL: unpack_iq4_nl(p, i, b, block); break;
     case TYPE_MXFP4: unpack_mxfp4(p, i, b, block); break;
     case TYPE_Q2_K: unpack_q2_k(p, i, b, block); break;
-    case TYPE_Q3_K:
-      put_scales(p, i, b, block, 16);
-      put_units(p, i, 64 * b, block + 144, UNIT_3, 16);
-      break;
-    case TYPE_Q4_K:
-      put_scales_and_minima(p, i, b, block, 1);
-      put_nibble_groups(p, i, 64 * b, block + 160, 64);
-      break;
-    case TYPE_Q5_K:
-      put_scales_and_minima(p, i, b, block, NARROW ? 2 : 1);
-      put_units(p, i, 64 * b, block + 160, UNIT_5, 16);
-      break;
-    case TYPE_Q6_K:
-      put_scales(p, i, b, block, 16);
-      put_units(p, i, 64 * b, block + 144, UNIT_6, 16);
-      break;
+    case TYPE_Q3_K: unpack_q3_k(p, i, b, block); break;
+    case TYPE_Q4_K: unpack_q4_k(p, i, b, block); break;
+    case TYPE_Q5_K: unpack_q5_k(p, i, b, block); break;
+    case TYPE_Q6_K: unpack_q6_k(p, i, b, block); break;
     case TYPE_IQ4_XS: unpack_iq4_xs(p, i, b, block); break;
     default: unpack_ternary(p, i, b, block); break; /* TYPE_TQ1_0, TYPE_TQ2_0 */
   }

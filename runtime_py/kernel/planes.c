@@ -73,25 +73,25 @@ INLINE void store(v128_t out[][2], uint32_t n, float *to, uint32_t stride) {
   }
 }
 
-static void times_1(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token, float *to) {
+APART void times_1(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token, float *to) {
   v128_t out[1][2];
   times(w, tile, x, token, 1, NULL, out);
   store(out, 1, to, 0);
 }
-static void times_2(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token, float *to,
-                    uint32_t stride) {
+APART void times_2(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token, float *to,
+                   uint32_t stride) {
   v128_t out[2][2];
   times(w, tile, x, token, 2, NULL, out);
   store(out, 2, to, stride);
 }
-static void bounds_1(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token,
-                     const int32_t *slack, float *to) {
+APART void bounds_1(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token,
+                    const int32_t *slack, float *to) {
   v128_t out[1][2];
   times(w, tile, x, token, 1, slack, out);
   store(out, 1, to, 0);
 }
-static void bounds_2(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token,
-                     const int32_t *slack, float *to, uint32_t stride) {
+APART void bounds_2(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t token,
+                    const int32_t *slack, float *to, uint32_t stride) {
   v128_t out[2][2];
   times(w, tile, x, token, 2, slack, out);
   store(out, 2, to, stride);

@@ -33,7 +33,7 @@ INLINE void values_of_pairs(const uint8_t packed[64], uint8_t values[256]) {
       values[32 * c + i] = packed[32 * (c / 4) + i] >> (2 * (c & 3)) & 3;
 }
 
-INLINE void repack_q2_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_q2_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   copy_u16(tile + 2 * row, block + 80);
   copy_u16(tile + 16 + 2 * row, block + 82);
@@ -42,7 +42,7 @@ INLINE void repack_q2_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   for (uint32_t c = 0; c < 8; c++) put_pairs(values + 32 * c, row, 8, tile + 160 + 64 * c);
 }
 
-INLINE void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   const uint8_t *packed = block + 96; /* scales: 4 low bits of each, then the 2 high ones */
   copy_u16(tile + 2 * row, block + 108);
@@ -58,7 +58,7 @@ INLINE void repack_q3_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   for (uint32_t c = 0; c < 16; c++) put_3(values + 16 * c, row, tile + 144 + UNIT_3 * c);
 }
 
-INLINE void repack_q4_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_q4_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   copy_u16(tile + 2 * row, block);
   copy_u16(tile + 16 + 2 * row, block + 2);
@@ -67,7 +67,7 @@ INLINE void repack_q4_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   for (uint32_t c = 0; c < 8; c++) put_nibbles(values + 32 * c, row, 8, tile + 160 + 128 * c);
 }
 
-INLINE void repack_q5_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_q5_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   copy_u16(tile + 2 * row, block);
   copy_u16(tile + 16 + 2 * row, block + 2);
@@ -98,7 +98,7 @@ INLINE void values_of_q6_k(const uint8_t *block, uint8_t values[256]) {
   }
 }
 
-INLINE void repack_q6_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_q6_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[256];
   values_of_q6_k(block, values);
   copy_u16(tile + 2 * row, block + 208);
@@ -108,7 +108,7 @@ INLINE void repack_q6_k(const uint8_t *block, uint32_t row, uint8_t *tile) {
   }
 }
 
-INLINE void repack_iq4_xs(const uint8_t *block, uint32_t row, uint8_t *tile) {
+APART void repack_iq4_xs(const uint8_t *block, uint32_t row, uint8_t *tile) {
   uint8_t values[32];
   copy_u16(tile + 2 * row, block);
   for (uint32_t j = 0; j < 8; j++) { /* scales: 2 high bits of each in 2 bytes, then 4 low ones */
@@ -137,8 +137,8 @@ INLINE void values_of_tq1_0(const uint8_t *block, uint8_t values[256]) {
   }
 }
 
-INLINE void repack_ternary(const uint8_t *block, const uint8_t *scale, bool base3, uint32_t row,
-                           uint8_t *tile) {
+APART void repack_ternary(const uint8_t *block, const uint8_t *scale, bool base3, uint32_t row,
+                          uint8_t *tile) {
   uint8_t values[256];
   if (base3)
     values_of_tq1_0(block, values);

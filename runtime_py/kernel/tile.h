@@ -194,8 +194,7 @@ INLINE void dots_of_32(Sum sum[][2], const uint8_t *groups, bool fifth, const Ro
   }
 }
 
-/* The types in files of their own: a tile times `n` tokens from `token` on, 1, 2 or
- * SOME_TOKENS of them. */
+/* A tile times `n` tokens from `token` on, 1, 2 or SOME_TOKENS of them: a function for each type. */
 #ifdef __wasm_relaxed_simd__
 enum { SOME_TOKENS = 4 };
 #else
@@ -203,18 +202,28 @@ enum { SOME_TOKENS = 2 };
 #endif
 typedef void TileTimes(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,
                        uint32_t n, v128_t out[][2]);
-TileTimes tile_legacy, tile_k, tile_table, tile_ternary;
+TileTimes tile_f32, tile_f16, tile_bf16, tile_q4_0, tile_q4_1, tile_q5_0, tile_q5_1, tile_q8_0, tile_iq4_nl,
+    tile_mxfp4, tile_q2_k, tile_q3_k, tile_q4_k, tile_q5_k, tile_q6_k, tile_iq4_xs, tile_ternary;
 
-/* Defines one of them from the file's INLINE `times`, a copy for each number of tokens. */
-#define UNROLLED_TIMES(name)                                                                     \
+/* Defines one of them from what it calls: a copy for each number of tokens. */
+#define UNROLLED(name, call)                                                                        \
+  UNROLLED_FOR(name##_1, 1, call)                                                                   \
+  UNROLLED_FOR(name##_2, 2, call)                                                                   \
+  UNROLLED_FOR(name##_some, SOME_TOKENS, call)                                                      \
   void name(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n, \
-            v128_t out[][2]) {                                                                   \
-    if (n == 1)                                                                                  \
-      times(w, tile, a, token, 1, out);                                                          \
-    else if (SOME_TOKENS > 2 && n == 2)                                                          \
-      times(w, tile, a, token, 2, out);                                                          \
-    else                                                                                         \
-      times(w, tile, a, token, SOME_TOKENS, out);                                                \
+            v128_t out[][2]) {                                                                      \
+    if (n == 1)                                                                                     \
+      name##_1(w, tile, a, token, out);                                                             \
+    else if (SOME_TOKENS > 2 && n == 2)                                                             \
+      name##_2(w, tile, a, token, out);                                                             \
+    else                                                                                            \
+      name##_some(w, tile, a, token, out);                                                          \
+  }
+#define UNROLLED_FOR(name, count, call)                                                             \
+  APART void name(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token,       \
+                  v128_t out[][2]) {                                                                \
+    const uint32_t n = count;                                                                       \
+    call;                                                                                           \
   }
 
 #endif

@@ -66,7 +66,10 @@ INLINE void block_q5_k(const uint8_t *tile, uint32_t b, const Row *row, uint32_t
 }
 
 INLINE void super_blocks(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token,
-                         uint32_t n, uint32_t type, uint32_t bytes, v128_t out[][2]) {
+                         uint32_t n, uint32_t type, v128_t out[][2]) {
+  const uint32_t bytes = type == TYPE_Q2_K   ? 160 + 16 * UNIT_2
+                         : type == TYPE_Q3_K ? 144 + 16 * UNIT_3
+                                             : 160 + 16 * UNIT_5;
   Row row[MAX_N];
   begin_rows(x, token, n, row, out);
   for (uint32_t b = 0; b < blocks; b++, tile += bytes) {
@@ -93,15 +96,6 @@ INLINE void super_blocks(const uint8_t *tile, uint32_t blocks, const Quantized *
   }
 }
 
-INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                  v128_t out[][2]) {
-  const Quantized *x = &a->block256;
-  uint32_t blocks = w->cols / 256;
-  switch (w->type) {
-    case TYPE_Q2_K: super_blocks(tile, blocks, x, token, n, TYPE_Q2_K, 160 + 16 * UNIT_2, out); break;
-    case TYPE_Q3_K: super_blocks(tile, blocks, x, token, n, TYPE_Q3_K, 144 + 16 * UNIT_3, out); break;
-    default: super_blocks(tile, blocks, x, token, n, TYPE_Q5_K, 160 + 16 * UNIT_5, out); break;
-  }
-}
-
-UNROLLED_TIMES(tile_k)
+UNROLLED(tile_q2_k, super_blocks(tile, w->cols / 256, &a->block256, token, n, TYPE_Q2_K, out))
+UNROLLED(tile_q3_k, super_blocks(tile, w->cols / 256, &a->block256, token, n, TYPE_Q3_K, out))
+UNROLLED(tile_q5_k, super_blocks(tile, w->cols / 256, &a->block256, token, n, TYPE_Q5_K, out))

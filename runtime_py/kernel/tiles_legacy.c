@@ -29,12 +29,5 @@ INLINE void with_minimum(const uint8_t *tile, uint32_t blocks, const Quantized *
   }
 }
 
-INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                  v128_t out[][2]) {
-  if (w->type == TYPE_Q4_1)
-    with_minimum(tile, w->cols / 32, &a->block32, token, n, false, out);
-  else
-    with_minimum(tile, w->cols / 32, &a->block32, token, n, true, out);
-}
-
-UNROLLED_TIMES(tile_legacy)
+UNROLLED(tile_q4_1, with_minimum(tile, w->cols / 32, &a->block32, token, n, false, out))
+UNROLLED(tile_q5_1, with_minimum(tile, w->cols / 32, &a->block32, token, n, true, out))

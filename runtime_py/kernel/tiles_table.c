@@ -84,13 +84,6 @@ INLINE void blocks_of_256(const uint8_t *tile, uint32_t blocks, const Quantized 
   }
 }
 
-INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
-                  v128_t out[][2]) {
-  switch (w->type) {
-    case TYPE_IQ4_NL: blocks_of_32(tile, w->cols / 32, &a->block32, token, n, true, out); break;
-    case TYPE_MXFP4: blocks_of_32(tile, w->cols / 32, &a->block32, token, n, false, out); break;
-    default: blocks_of_256(tile, w->cols / 256, &a->block256, token, n, out); break; /* TYPE_IQ4_XS */
-  }
-}
-
-UNROLLED_TIMES(tile_table)
+UNROLLED(tile_iq4_nl, blocks_of_32(tile, w->cols / 32, &a->block32, token, n, true, out))
+UNROLLED(tile_mxfp4, blocks_of_32(tile, w->cols / 32, &a->block32, token, n, false, out))
+UNROLLED(tile_iq4_xs, blocks_of_256(tile, w->cols / 256, &a->block256, token, n, out))

@@ -8,11 +8,11 @@ INLINE int32_t sum_of_256(const int16_t *sum32) {
   return sum;
 }
 
-INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, uint32_t token, uint32_t n,
+INLINE void times(const uint8_t *tile, uint32_t blocks, const Quantized *x, uint32_t token, uint32_t n,
                   v128_t out[][2]) {
   Row row[MAX_N];
-  begin_rows(&a->block256, token, n, row, out);
-  for (uint32_t b = 0; b < w->cols / 256; b++, tile += 16 + 16 * UNIT_2) {
+  begin_rows(x, token, n, row, out);
+  for (uint32_t b = 0; b < blocks; b++, tile += 16 + 16 * UNIT_2) {
     v128_t total[MAX_N][2];
     for (uint32_t t = 0; t < n; t++)
       total[t][0] = total[t][1] = wasm_i32x4_splat(-sum_of_256(row[t].sum32 + 8 * b));
@@ -37,4 +37,4 @@ INLINE void times(const Tensor *w, const uint8_t *tile, const Activations *a, ui
   }
 }
 
-UNROLLED_TIMES(tile_ternary)
+UNROLLED(tile_ternary, times(tile, w->cols / 256, &a->block256, token, n, out))

@@ -23,6 +23,7 @@ KB = 1000
 MB = 1000 * KB
 
 KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
+FUNCTION_BUDGET = 6 * KB  # of each function in it: V8 takes 100 ms to optimize one of 15 kB
 CLIENT_BUDGET = 600 * KB  # the npm package in a browser and one kernel, compressed
 # Of a visit: scripts, styles, one kernel, mlr's own Python; without Pyodide. About 80 kB of it,
 # uncompressed, hold answers to JSON schemas.
@@ -30,6 +31,8 @@ PAGE_BUDGET = 900 * KB
 PYODIDE_BUDGET = 14 * MB
 WHEEL_BUDGET = 8 * MB
 PYTHON_BUDGET = 365 * KB  # of the wheel, compressed: mlr's and mlr_build's own modules
+
+CODE_SECTION = 10  # its number in a WebAssembly module
 
 # Where the wheel may have files that are not Python.
 DATA = {
@@ -80,6 +83,40 @@ def total(paths: list[Path]) -> int:
 @pytest.mark.parametrize("build", ["simd", "relaxed", "narrow", "relaxed64"])
 def test_kernel(build: str) -> None:
     assert (KERNELS / f"kernel-{build}.wasm").stat().st_size < KERNEL_BUDGET
+
+
+@pytest.mark.parametrize("build", ["simd", "relaxed", "relaxed64"])
+def test_functions_of_the_kernel(build: str) -> None:
+    sizes = function_sizes((KERNELS / f"kernel-{build}.wasm").read_bytes())
+    assert len(sizes) > 100
+    assert max(sizes) < FUNCTION_BUDGET
+
+
+def function_sizes(module: bytes) -> list[int]:
+    """Bytes of each function in the code section of a WebAssembly module."""
+
+    def number(at: int) -> tuple[int, int]:
+        """An unsigned LEB128 number, and where it ends."""
+        value = shift = 0
+        while True:
+            byte = module[at]
+            value |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return value, at
+
+    at = 8
+    while module[at] != CODE_SECTION:
+        size, at = number(at + 1)
+        at += size
+    _, at = number(at + 1)
+    count, at = number(at)
+    sizes = []
+    for _ in range(count):
+        size, at = number(at)
+        sizes.append(size)
+        at += size
+    return sizes
 
 
 def test_page_without_pyodide(page: list[Path]) -> None:
