@@ -61,6 +61,7 @@ from tests.bench.browser_memory import children, peak, resident
 from tests.bench.file_server import serve_files
 from tests.bench.measure import DEMO_BUNDLE, DEMO_MODEL, long_prompts, machine, model_tokenizer
 from tests.conftest import find_chromium
+from tests.edge.hosts import MODULES, terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -154,10 +155,15 @@ def _processes(options: argparse.Namespace, long: str) -> dict[str, Callable[[],
     program = [sys.executable, str(PROGRAMS / "load.py")]
     commands = {"CPython, wasmtime": [*program, "mlr", str(options.bundle), *numbers]}
     node = shutil.which("node")
-    if node and CLIENT.is_dir():
-        module = (CLIENT / "node" / "mlr.js").as_uri()
-        script = str(PROGRAMS / "load.mjs")
-        commands["Node.js"] = [node, script, module, str(options.bundle.resolve()), *numbers]
+    hosts = {"Node.js": ([node], "node")} if node else {}
+    if (MODULES / ".installed").is_file():  # by `make hosts`
+        hosts["Node.js 24"] = (terminal("node 24"), "node")
+        hosts["Deno"] = (terminal("deno"), "deno")
+    if CLIENT.is_dir():
+        for name, (program_of_host, folder) in hosts.items():
+            module = (CLIENT / folder / "mlr.js").as_uri()
+            job = [str(PROGRAMS / "load.mjs"), module, str(options.bundle.resolve()), *numbers]
+            commands[name] = [*program_of_host, *job]
     if importlib.util.find_spec("llama_cpp"):
         commands["llama.cpp, native"] = [*program, "llama_cpp", str(options.model), *numbers]
 

@@ -20,6 +20,7 @@ from tests.browser.site import Site
 from tests.conftest import ROOT
 
 __all__ = [
+    "MODULES",
     "PROGRAMS",
     "TERMINALS",
     "ask_firefox",

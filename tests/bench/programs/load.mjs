@@ -1,4 +1,4 @@
-/** The npm package in Node.js: `load.mjs PACKAGE BUNDLE THREADS CONTEXT SHORT LONG`; prints JSON. */
+/** The npm package in Node.js or Deno: `load.mjs PACKAGE BUNDLE THREADS CONTEXT SHORT LONG`; prints JSON. */
 import { readFileSync } from "node:fs";
 import { argv } from "node:process";
 
