@@ -18,6 +18,7 @@ BUNDLES = [
         "size": 2_274_112,
         "architecture": "llama",
         "quantization": "Q4_0",
+        "task": "generate",
         "license": {"id": "none", "notice": "Random weights.", "url": None},
     }
 ]
@@ -54,6 +55,28 @@ def test_without_isolation_one_thread_and_it_says_so(site: Site, tab: Tab) -> No
     assert "cross-origin isolated" in result["info"]["notices"][0]
     assert result["count"] == 4
     assert tab.complaints == []
+
+
+@pytest.mark.parametrize(("task", "reason"), [("embed", "into vectors"), ("rank", "documents")])
+def test_a_model_that_gives_no_text(site: Site, tab: Tab, task: str, reason: str) -> None:
+    """The page says what it is for, and offers neither to load it nor to generate."""
+    other = {**BUNDLES[0], "name": "encoder", "task": task}
+    site.texts["/bundles.json"] = json.dumps([*BUNDLES, other]).encode()
+    tab.page.goto(site.url)
+    load = tab.page.get_by_role("button", name="Load")
+    said = tab.page.locator("#no-text")
+    expect(load).to_be_enabled()
+    expect(said).to_be_hidden()
+    tab.page.locator("#bundle").select_option("encoder")
+    expect(said).to_contain_text(reason)
+    expect(said).to_contain_text("mlr embed")
+    expect(load).to_be_disabled()
+    expect(tab.page.get_by_role("button", name="Generate")).to_be_disabled()
+    expect(tab.page.locator("#placeholder")).to_be_hidden()
+    tab.page.locator("#bundle").select_option("tiny")
+    expect(load).to_be_enabled()
+    expect(said).to_be_hidden()
+    expect(tab.page.locator("#placeholder")).to_be_visible()
 
 
 def test_no_models(site: Site, tab: Tab) -> None:

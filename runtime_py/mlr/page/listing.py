@@ -15,6 +15,7 @@ def listed(manifest: Manifest, url: str) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "url": url,
+        "task": manifest.task,
         "size": variant.size,
         "architecture": manifest.architecture,
         "quantization": variant.quantization,

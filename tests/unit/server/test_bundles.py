@@ -68,6 +68,7 @@ def test_the_list(get: Get, bundle: Bundle) -> None:
         {
             "name": "tiny",
             "url": "/bundles/tiny/",
+            "task": "generate",
             "size": manifest.variants[0].size,
             "architecture": "llama",
             "quantization": "Q4_0",

@@ -8,6 +8,8 @@ import * as format from "./format";
 export interface Bundle {
   name: string;
   url: string;
+  /** What the model is for; the playground is for the first. */
+  task: "generate" | "embed" | "rank";
   size: number;
   architecture: string;
   quantization: string;

@@ -27,6 +27,17 @@ function append(text: string): void {
   if (following) answer.scrollTop = answer.scrollHeight;
 }
 
+/** Say what to do with a model that gives no text. */
+export function showTask(task: "generate" | "embed" | "rank"): void {
+  element("no-text").hidden = task === "generate";
+  element("no-text-reason").textContent =
+    task === "rank"
+      ? "This model ranks documents by how well they answer a query"
+      : "This model turns texts into vectors";
+  if (task === "generate") showPlaceholder(!generated.textContent);
+  else for (const id of ["placeholder", "text"]) element(id).hidden = true;
+}
+
 function showPlaceholder(shown: boolean): void {
   element("placeholder").hidden = !shown;
   element("text").hidden = shown;

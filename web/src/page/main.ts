@@ -27,7 +27,8 @@ async function choose(chosen: Bundle): Promise<void> {
   await unload();
   setError(null);
   setState("empty", "No model loaded");
-  button("load").disabled = false;
+  button("load").disabled = chosen.task !== "generate";
+  generation.showTask(chosen.task);
   await describe(chosen);
 }
 
