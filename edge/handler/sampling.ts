@@ -18,7 +18,6 @@ const UNSUPPORTED = {
   audio: [],
   best_of: [1],
   echo: [false],
-  frequency_penalty: [0],
   function_call: ["none"],
   functions: [[]],
   logit_bias: [{}],
@@ -26,7 +25,6 @@ const UNSUPPORTED = {
   modalities: [["text"]],
   n: [1],
   prediction: [],
-  presence_penalty: [0],
   reasoning_effort: ["none"],
   response_format: [{ type: "text" }],
   suffix: [""],
@@ -38,6 +36,7 @@ const UNSUPPORTED = {
 };
 
 export const TOKENS = { low: 1, high: MAX_TOKENS, whole: true };
+const PENALTY = { low: -2, high: 2 };
 
 export interface Sampling {
   options: GenerateOptions;
@@ -55,6 +54,8 @@ export function takeSampling(fields: Fields): Sampling {
     topK: fields.number("top_k", { low: 0, high: 2 ** 31 - 1, whole: true }) ?? 0,
     minP: fields.number("min_p", { low: 0, high: 1 }) ?? 0,
     repeatPenalty: fields.number("repeat_penalty", { low: 0.01, high: 100 }) ?? 1,
+    frequencyPenalty: fields.number("frequency_penalty", PENALTY) ?? 0,
+    presencePenalty: fields.number("presence_penalty", PENALTY) ?? 0,
     stop: takeStop(fields),
   };
   // JavaScript's numbers are whole up to here

@@ -26,6 +26,7 @@ CONTEXT = 192
 TOKEN = "a secret"
 ORIGIN = "https://example.org"
 PROMPT = "The theory of the thing, don't think: 123 Σίσυφος"
+PENALTIES = {"frequency_penalty": 1.5, "presence_penalty": -0.5}
 SAMPLED = {"max_tokens": 24, "temperature": 1.1, "top_p": 0.95, "seed": 2**53 - 1}
 TEXTS = ["The cat sat on a mat.", "dogs running", "a", "Grüße, 世界!", "the " * 30]
 
@@ -82,7 +83,8 @@ def expected(decoder: Path) -> dict[str, Any]:
     with mlr.load_sync(decoder, threads=1, context_length=CONTEXT) as model:
         greedy = model.generate(PROMPT, max_tokens=24)
         sampled = model.generate(PROMPT, **SAMPLED)
-    return {"greedy": greedy, "sampled": sampled}
+        penalized = model.generate(PROMPT, **SAMPLED, **PENALTIES)
+    return {"greedy": greedy, "sampled": sampled, "penalized": penalized}
 
 
 def post(client: httpx.Client, **body: Any) -> httpx.Response:
@@ -108,6 +110,12 @@ def test_completions(client: httpx.Client, expected: dict[str, Any]) -> None:
         "completion_tokens": new,
         "total_tokens": prompt + new,
     }
+
+
+def test_penalties(client: httpx.Client, expected: dict[str, Any]) -> None:
+    assert expected["penalized"].text != expected["sampled"].text
+    (choice,) = post(client, **SAMPLED, **PENALTIES).json()["choices"]
+    assert choice["text"] == expected["penalized"].text
 
 
 def test_the_official_client(url: str, expected: dict[str, Any]) -> None:
@@ -187,6 +195,7 @@ def test_a_client_that_leaves_frees_the_model(client: httpx.Client) -> None:
     [
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"temperature": "hot"}, 400, "invalid_value", "temperature"),
+        ({"presence_penalty": 2.5}, 400, "invalid_value", "presence_penalty"),
         ({"logprobs": 3}, 400, "unsupported_parameter", "logprobs"),
         ({"n": 2}, 400, "unsupported_parameter", "n"),
         ({"surprise": 1}, 400, "unknown_parameter", "surprise"),
