@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext
 
+from mlr_build.cli import main as mlr_build
 from tests.browser.conftest import SHARD_SIZE, Tab
 from tests.browser.natively import natively
 from tests.browser.site import Site
@@ -82,6 +83,28 @@ def test_the_cache_can_be_seen_and_emptied(opened: Tab, site: Site, tiny_bundle:
     site.seen.clear()
     assert opened.run(LOAD)["fromSnapshot"] is False
     assert site.asked("/shards/") != []
+
+
+def test_what_a_bundle_had_before_it_changed_goes_with_it(
+    opened: Tab, site: Site, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Its record names the new files only."""
+    opened.run(LOAD)
+    source, out = tiny_bundle.parent / "tiny.gguf", tmp_path / "tiny"
+    command = ["package", str(source), "--out", str(out), "--name", "tiny"]
+    assert mlr_build([*command, "--shard-size", str(2 * SHARD_SIZE)]) == 0
+    for file in (out / "manifest.json", *(out / "shards").iterdir()):
+        site.texts[f"/bundles/tiny/{file.relative_to(out)}"] = file.read_bytes()
+    opened.run(LOAD)
+    names = """
+        const root = await navigator.storage.getDirectory();
+        const shards = await (await root.getDirectoryHandle("mlr")).getDirectoryHandle("shards");
+        return await Array.fromAsync(shards.keys());
+    """
+    there = {file.name for bundle in (tiny_bundle, out) for file in (bundle / "shards").iterdir()}
+    assert set(opened.run(names)) == there
+    opened.run("await mlr.cache.clear('tiny')")
+    assert opened.run(names) == []
 
 
 def test_a_flipped_bit_is_refused(

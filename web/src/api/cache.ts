@@ -39,7 +39,8 @@ export async function size(): Promise<number> {
 }
 
 /**
- * Remove everything, or only the bundles of this name (shards that other bundles use stay).
+ * Remove everything, or only the bundles of this name (shards that other bundles use stay) and
+ * what no bundle uses any more, since it has changed.
  * Rejects with `StorageError` while a model is being loaded.
  */
 export async function clear(name?: string): Promise<void> {
@@ -67,12 +68,11 @@ async function clearBundle(name: string): Promise<void> {
   const kept = new Set(
     records.filter(({ record }) => record.name !== name).flatMap(({ record }) => Object.keys(record.shards)),
   );
+  for (const sha256 of (await fileSizes(SHARDS)).keys()) {
+    if (!kept.has(sha256)) await remove(shards, sha256);
+  }
   for (const { file, record } of records) {
-    if (record.name !== name) continue;
-    for (const sha256 of Object.keys(record.shards)) {
-      if (!kept.has(sha256)) await remove(shards, sha256);
-    }
-    await remove(bundles, file);
+    if (record.name === name) await remove(bundles, file);
   }
 }
 
