@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlr.grammar.matcher import Matcher
@@ -217,6 +217,7 @@ FUNCTIONS = [
 ]
 
 
+@settings(max_examples=30, deadline=None)
 @given(cuts=CUTS)
 @pytest.mark.parametrize(
     ("kind", "number"), [(kind, n) for kind, texts in ANSWERS.items() for n in range(len(texts))]
@@ -240,6 +241,7 @@ def test_answers_of_other_models(kind: str, number: int, cuts: list[int]) -> Non
         assert not Matcher(one).accepts(text.encode())
 
 
+@settings(max_examples=30, deadline=None)
 @given(cuts=CUTS)
 @pytest.mark.parametrize("form", ["mistral-list", "mistral-named", "phi", "granite"])
 def test_text_before_a_call(form: str, cuts: list[int]) -> None:
