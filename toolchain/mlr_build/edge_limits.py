@@ -1,9 +1,10 @@
 """What a bundle takes in an edge worker, and whether it fits.
 
 The kernel says itself what it takes; what the JavaScript around it takes was measured.
-`TOKENIZER_FACTOR` is for tokenizers that are read as objects, from V8's heap after a collection,
-with Gemma's tokenizer.json (8.7 MB: 10.6 bytes a byte while it is read, 9.6 later) and MiniLM's
-(0.5 MB: 10.6 and 7.6); most BPE and WordPiece are read into tables, which take about 3 and 2.
+`JSON_FACTOR` is for a tokenizer.json, which is read as objects, from V8's heap after a collection,
+with Gemma's (8.7 MB: 10.6 bytes a byte while it is read, 9.6 later) and MiniLM's (0.5 MB: 10.6 and
+7.6). `PACKED_FACTOR` is for packed tables, which are used where they lie: Gemma's (6.2 MB) with the
+objects of its 6,400 added tokens, of which others have far fewer.
 `SCRIPT_MEMORY` is by how much workerd's resident memory grew with a first answer, less kernel and
 tokenizer: 14 to 18 MB with a model of 1 MB, 27 to 29 MB with one of 25 MB, much of it waiting to be
 collected.
@@ -31,7 +32,7 @@ __all__ = [
     "check_assets",
     "check_memory",
     "predict_memory",
-    "tokenizer_of",
+    "tokenizer_files",
 ]
 
 MEMORY_LIMIT = 128_000_000  # bytes of an isolate: JavaScript's heap and WebAssembly's memory
@@ -41,7 +42,8 @@ MAX_ASSET = 25 * 2**20  # bytes of a file
 MAX_ASSETS = 20_000
 
 SCRIPT_MEMORY = 32_000_000  # bytes: script, compiled kernel, planning, chunks under way
-TOKENIZER_FACTOR = 11  # bytes of memory for a byte of tokenizer.json, while it is being read
+JSON_FACTOR = 11  # bytes of memory for a byte of tokenizer.json, while it is being read
+PACKED_FACTOR = 2  # bytes of memory for a byte of a packed tokenizer
 SMALLEST_CONTEXT = 256  # the least that is worth suggesting
 BUILD = "relaxed"  # of the kernel; workerd has relaxed SIMD
 
@@ -64,11 +66,13 @@ class WorkerMemory:
         return self.kernel + self.tokenizer + self.script
 
 
-def tokenizer_of(manifest: Manifest) -> FileEntry | None:
-    """The tokenizer.json, which JavaScript needs; None where there is none."""
-    if manifest.tokenizer_json is None and manifest.tokenizer.format == "huggingface":
-        return manifest.tokenizer
-    return manifest.tokenizer_json
+def tokenizer_files(manifest: Manifest) -> tuple[FileEntry, ...]:
+    """What JavaScript reads of the tokenizer; nothing where it is of a kind that it cannot read."""
+    if manifest.tokenizer.format == "huggingface":
+        return (manifest.tokenizer,)
+    if manifest.tokenizer.format == "packed" and manifest.tokenizer_json is not None:
+        return (manifest.tokenizer, manifest.tokenizer_json)
+    return ()
 
 
 def predict_memory(
@@ -81,7 +85,6 @@ def predict_memory(
     """
     context = choose_context(variant.config, context_length)
     descriptor = build_descriptor(variant.config, variant.tensors)
-    tokenizer = tokenizer_of(manifest)
     planned = plan(descriptor, KernelOptions(context, threads=1), BUILD)
     return WorkerMemory(
         context_length=context,
@@ -89,8 +92,17 @@ def predict_memory(
         kv_cache=planned.memory.kv_cache,
         scratch=planned.memory.scratch,
         kernel=-(-planned.total_bytes // PAGE) * PAGE,
-        tokenizer=TOKENIZER_FACTOR * (0 if tokenizer is None else tokenizer.size),
+        tokenizer=_tokenizer_memory(manifest),
         script=SCRIPT_MEMORY,
+    )
+
+
+def _tokenizer_memory(manifest: Manifest) -> int:
+    """Bytes."""
+    packed = manifest.tokenizer if manifest.tokenizer.format == "packed" else None
+    return sum(
+        entry.size * (PACKED_FACTOR if entry is packed else JSON_FACTOR)
+        for entry in tokenizer_files(manifest)
     )
 
 

@@ -186,15 +186,13 @@ def _write_small_files(
 
 
 def _tokenizer_json(plan: BundlePlan) -> tuple[bytes | None, tuple[str, ...]]:
-    """The tokenizer as a tokenizer.json unless it is one, or why there is none."""
+    """What JavaScript needs besides packed tables, or why it does not read this tokenizer."""
     if plan.tokenizer_format == "huggingface":
         return None, ()
     try:
         return encode(convert(plan.gguf.metadata, plan.reader)), ()
     except Inexact as error:
-        return None, (
-            f"No tokenizer.json for JavaScript clients: {error}. Python is not affected.",
-        )
+        return None, (f"Clients in JavaScript do not read this tokenizer: {error}.",)
 
 
 def _special_tokens(tokenizer: Tokenizer) -> SpecialTokens:

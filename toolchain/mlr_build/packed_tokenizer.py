@@ -1,16 +1,16 @@
-"""GGUF's tokenizer as tables that the runtime uses without parsing: see `mlr.tokenizer.packed`."""
+"""GGUF's tokenizer as tables that runtimes use without parsing: see `mlr.tokenizer.packed`."""
 
 from __future__ import annotations
 
 import json
 import struct
 from binascii import crc32
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 from mlr.errors import TokenizerError
-from mlr.tokenizer.gguf_fields import PREFIX, TokenType
+from mlr.tokenizer.gguf_fields import PREFIX, GgufFields
 from mlr.tokenizer.models.bpe import ListedMerges
 from mlr.tokenizer.packed import MAGIC, SECTIONS, START
 from mlr.tokenizer.vocabulary import ListedVocabulary
@@ -18,6 +18,7 @@ from mlr.tokenizer.vocabulary import ListedVocabulary
 __all__ = ["pack_tokenizer"]
 
 _LISTS = ("tokens", "scores", "token_type", "merges")
+_MERGING = ("gpt2", "gemma4")  # the kinds that have a list of merges
 _FULLEST = 0xFF  # tokens in a bucket; the reader takes no more
 
 
@@ -27,15 +28,20 @@ def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
     Raises `TokenizerError` for metadata that does not describe one.
     """
     vocabulary = ListedVocabulary.from_list(metadata.get(PREFIX + "tokens"), PREFIX + "tokens")
-    sections = _vocabulary_sections(vocabulary)
-    sections["types"] = _numbers(metadata, "token_type", len(vocabulary), "B") or bytes(
-        [TokenType.NORMAL] * len(vocabulary)
-    )
-    scores = _numbers(metadata, "scores", len(vocabulary), "f")
-    if scores is not None:
-        sections["scores"] = scores
-    if PREFIX + "merges" in metadata:
-        sections |= _merge_sections(metadata[PREFIX + "merges"], vocabulary)
+    fields = GgufFields(metadata, {})
+    texts = [token.encode() for token in vocabulary.texts()]
+    sections = _index_sections(texts)
+    kind = fields.get("model")
+    if kind == "llama":
+        sections["scores"] = _packed("f", _places(fields.scores()))
+    elif kind == "t5":
+        sections["scores"] = _packed("f", fields.scores())
+    elif kind in _MERGING:
+        sections |= _merge_sections(fields.get("merges"), vocabulary)
+    sections["types"] = bytes(fields.types)
+    first = START + sum(map(len, sections.values())) + 4 * (len(texts) + 1)
+    sections["bounds"] = _packed("I", accumulate(map(len, texts), initial=first))
+    sections["texts"] = b"".join(texts)
     left = {
         key: value
         for key, value in metadata.items()
@@ -55,8 +61,7 @@ def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
     return b"".join([MAGIC, struct.pack("<I", len(data)), *ordered.values(), data])
 
 
-def _vocabulary_sections(vocabulary: ListedVocabulary) -> dict[str, bytes]:
-    texts = [token.encode() for token in vocabulary.texts()]
+def _index_sections(texts: Sequence[bytes]) -> dict[str, bytes]:
     buckets = 1 << max((len(texts) - 1).bit_length() - 1, 0)  # of 1 to 2 tokens each
     order: list[list[int]] = [[] for _ in range(buckets)]
     for token_id, text in enumerate(texts):
@@ -65,8 +70,6 @@ def _vocabulary_sections(vocabulary: ListedVocabulary) -> dict[str, bytes]:
     if max(map(len, order)) > _FULLEST:
         raise TokenizerError(f"{PREFIX}tokens: more than {_FULLEST} tokens have one hash")
     return {
-        "texts": b"".join(texts),
-        "bounds": _packed("I", accumulate(map(len, texts), initial=START)),
         "buckets": _packed("I", accumulate(map(len, order), initial=0)),
         "order": _packed("I", [token_id for bucket in order for token_id in bucket]),
     }
@@ -84,18 +87,16 @@ def _merge_sections(merges: object, vocabulary: ListedVocabulary) -> dict[str, b
     return {"merges": _packed("Q", pairs), "ranks": _packed("I", [ranked[pair] for pair in pairs])}
 
 
-def _numbers(metadata: Mapping[str, Any], name: str, size: int, code: str) -> bytes | None:
-    values = metadata.get(PREFIX + name)
-    if values is None:
-        return None
-    if not isinstance(values, Sequence) or len(values) != size:
-        raise TokenizerError(f"{PREFIX}{name}: there must be one number for each of {size} tokens")
-    try:
-        return _packed(code, values)
-    except (TypeError, OverflowError, struct.error) as error:
-        raise TokenizerError(f"{PREFIX}{name}: {error}") from None
+def _places(scores: Iterable[float]) -> list[int]:
+    """0 for the highest score, -1 for the next one, and so on; equal ones stay equal."""
+    listed = list(scores)
+    places = {score: -place for place, score in enumerate(sorted(set(listed), reverse=True))}
+    return [places[score] for score in listed]
 
 
-def _packed(code: str, values: Any) -> bytes:
+def _packed(code: str, values: Iterable[float]) -> bytes:
     numbers = list(values)
-    return struct.pack(f"<{len(numbers)}{code}", *numbers)
+    try:
+        return struct.pack(f"<{len(numbers)}{code}", *numbers)
+    except OverflowError as error:
+        raise TokenizerError(f"{PREFIX}scores: {error}") from None

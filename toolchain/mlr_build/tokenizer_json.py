@@ -1,7 +1,8 @@
-"""GGUF's tokenizer as Hugging Face's tokenizer.json, for clients that read nothing else.
+"""How GGUF's tokenizer works, as Hugging Face's tokenizer.json says it, for JavaScript.
 
-Only what gives the same ids is written; the rest is `Inexact`. Patterns are written so that
-Oniguruma (which `tokenizers` uses) and JavaScript read them alike.
+Vocabulary, merges and added tokens are left out: a packed tokenizer has them. Only what gives the
+same ids is written; the rest is `Inexact`. Patterns are written so that Oniguruma (which
+`tokenizers` uses) and JavaScript read them alike.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from typing import Any
 from mlr.tokenizer.byte_level import byte_values
 from mlr.tokenizer.gguf_fields import PREFIX, GgufFields, TokenType
 from mlr.tokenizer.gguf_patterns import PRE_TOKENIZERS
-from mlr.tokenizer.gguf_text import bert_words
-from mlr.tokenizer.models.merging import merge
 from mlr.tokenizer.normalizers import IDEOGRAPHS
 from mlr.tokenizer.tokenizer import Tokenizer
-from mlr.tokenizer.vocabulary import SPACE, Vocabulary, byte_token_value, byte_tokens
+from mlr.tokenizer.vocabulary import SPACE, Vocabulary, byte_tokens
 
 __all__ = ["Inexact", "convert", "encode"]
 
@@ -40,7 +39,7 @@ def encode(content: Json) -> bytes:
 
 
 def convert(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> Json:
-    """The tokenizer.json of GGUF metadata, which `tokenizer` has been made from.
+    """A tokenizer.json of GGUF metadata, which `tokenizer` has been made from, without its tables.
 
     Raises `Inexact`.
     """
@@ -54,12 +53,10 @@ def convert(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> Json:
     if kind not in converters:
         raise Inexact(f"tokenizers of the kind {kind!r} are not converted")
     fields = GgufFields(metadata, {})
+    _refuse_overlaps(fields)
     unknown = None if tokenizer.unk_id is None else tokenizer.piece(tokenizer.unk_id)
     return {
         "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": _added_tokens(fields),
         **converters[kind](fields, unknown),
         "post_processor": _template(tokenizer),
     }
@@ -73,13 +70,7 @@ def _sentencepiece(fields: GgufFields, unknown: str | None) -> Json:
     return {
         "normalizer": _sequence("normalizers", steps),
         "pre_tokenizer": None,
-        "model": _bpe(
-            fields.vocabulary,
-            _merges_by_score(fields),
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=True,
-        ),
+        "model": _bpe(unk_token=unknown, fuse_unk=True, byte_fallback=True),
         "decoder": _spaced_decoder(strip=prefix),
     }
 
@@ -89,7 +80,7 @@ def _whole_text_bpe(fields: GgufFields, unknown: str | None) -> Json:
     return {
         "normalizer": _replace({"String": " "}, SPACE),
         "pre_tokenizer": _split(r"[^\n]+|\n+", "Isolated"),
-        "model": _bpe(fields.vocabulary, _listed_merges(fields), byte_fallback=True),
+        "model": _bpe(byte_fallback=True),
         "decoder": _spaced_decoder(strip=False),
     }
 
@@ -109,7 +100,7 @@ def _byte_level_bpe(fields: GgufFields, unknown: str | None) -> Json:
     return {
         "normalizer": None,
         "pre_tokenizer": _sequence("pretokenizers", [*splits, byte_level]),
-        "model": _bpe(fields.vocabulary, _listed_merges(fields), ignore_merges=kind.ignore_merges),
+        "model": _bpe(ignore_merges=kind.ignore_merges),
         "decoder": byte_level,
     }
 
@@ -117,8 +108,7 @@ def _byte_level_bpe(fields: GgufFields, unknown: str | None) -> Json:
 def _wordpiece(fields: GgufFields, unknown: str | None) -> Json:
     """llama.cpp's words, step by step, since they differ from BERT's own in rare scripts.
 
-    One difference is left: `▁` in a text, which GGUF's vocabulary takes for the beginning of a
-    word.
+    One difference is left: a word of the text that begins with `▁` gets no other one in front.
     """
     lowercase = fields.flag("normalizer.lowercase", True)
     strip_accents = fields.flag("normalizer.strip_accents", lowercase)
@@ -137,6 +127,7 @@ def _wordpiece(fields: GgufFields, unknown: str | None) -> Json:
     splits = [
         _split(" ", "Removed"),
         _split(rf"[\p{{P}}$+<=>^`|~]|[{_IDEOGRAPHS}]", "Isolated"),
+        {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": False},
     ]
     return {
         "normalizer": _sequence("normalizers", steps),
@@ -144,11 +135,10 @@ def _wordpiece(fields: GgufFields, unknown: str | None) -> Json:
         "model": {
             "type": "WordPiece",
             "unk_token": unknown,
-            "continuing_subword_prefix": "##",
+            "continuing_subword_prefix": "",
             "max_input_chars_per_word": _LONGEST_WORD,
-            "vocab": _wordpiece_vocabulary(fields, lowercase, strip_accents),
         },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+        "decoder": _spaced_decoder(strip=True),
     }
 
 
@@ -162,83 +152,14 @@ def _first_hangul_letters() -> list[Json]:
     return steps
 
 
-def _wordpiece_vocabulary(fields: GgufFields, lowercase: bool, strip_accents: bool) -> Json:
-    """GGUF marks the beginnings of words, tokenizer.json what goes on inside them."""
-    added = set(fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))
-    vocabulary: Json = {}
-    for token_id, token in enumerate(fields.vocabulary.texts()):
-        if not token:
-            continue
-        if token_id in added:
-            words = bert_words(token, lowercase=lowercase, strip_accents=strip_accents)
-            if len(words) < 2:
-                raise Inexact(f"the special token {token!r} could be part of a word")
-            name = token
-        elif token.startswith(SPACE):
-            name = token.removeprefix(SPACE)
-        else:
-            name = "##" + token
-        if not name or name in vocabulary:
-            raise Inexact(f"the token {token!r} has no spelling of its own in WordPiece")
-        vocabulary[name] = token_id
-    return vocabulary
-
-
-def _merges_by_score(fields: GgufFields) -> list[list[str]]:
-    """The merges that SentencePiece does, in its order.
-
-    When a token comes about, its own characters have merged as they would alone, because
-    nothing across its ends has. So every token has one last merge, or none when its characters
-    alone do not become it, and the order of the merges is that of the scores.
-    """
-    tokens, find = list(fields.vocabulary.texts()), fields.vocabulary.find
-    scores = fields.scores()
-    waits = {token: -score for token, score in zip(tokens, scores, strict=True)}
-    added = set(fields.with_type(TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))
-    last: list[str] = []
-
-    def join(left: str, right: str) -> str:
-        last[:] = left, right
-        return left + right
-
-    found: list[tuple[float, int, list[str]]] = []
-    for token_id, token in enumerate(tokens):
-        if len(token) < 2 or (token_id in added and SPACE not in token):
-            continue  # added tokens are cut out of a text before anything merges
-        if len(merge(list(token), lambda a, b: waits.get(a + b), join)) > 1:
-            continue
-        if not all(find(part) is not None and byte_token_value(part) is None for part in last):
-            raise Inexact(f"the token {token!r} is made of parts that are no tokens")
-        found.append((-scores[token_id], token_id, list(last)))
-    found.sort(key=lambda entry: entry[:2])
-    if len({score for score, _, _ in found}) < len(found):
-        raise Inexact("tokens that merge have equal scores")
-    return [pair for _, _, pair in found]
-
-
-def _listed_merges(fields: GgufFields) -> list[list[str]]:
-    """The file's merges; of one that comes twice the first counts."""
-    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in fields.get("merges"))
-    merges = list(dict.fromkeys((left, right) for left, right in pairs))
-    if any(byte_token_value(part) is not None for pair in merges for part in pair):
-        raise Inexact("a merge has a byte token for a part")
-    return [list(pair) for pair in merges]
-
-
-def _bpe(vocabulary: Vocabulary, merges: list[list[str]], **options: Any) -> Json:
-    spaced = any(" " in part for pair in merges for part in pair)
+def _bpe(**options: Any) -> Json:
     return {
         "type": "BPE",
-        "dropout": None,
         "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": False,
         **options,
-        "vocab": {text: index for index, text in enumerate(vocabulary.texts()) if text},
-        "merges": merges if spaced else [" ".join(pair) for pair in merges],
     }
 
 
@@ -248,34 +169,14 @@ def _require_bytes(vocabulary: Vocabulary) -> None:
         raise Inexact(f"{missing} of the 256 bytes have no token")
 
 
-def _added_tokens(fields: GgufFields) -> list[Json]:
-    """GGUF's rule cuts out the longest token first, tokenizer.json's the one that comes first."""
-    kinds = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-    tokens = {
-        text: token_id
-        for token_id in fields.with_type(*kinds)
-        if (text := fields.vocabulary.text(token_id))
-    }
-    _refuse_overlaps(tokens)
-    return [
-        {
-            "id": token_id,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": fields.types[token_id] != TokenType.USER_DEFINED,
-        }
-        for token, token_id in tokens.items()
-    ]
+def _refuse_overlaps(fields: GgufFields) -> None:
+    """GGUF's rule cuts out the longest token first, tokenizer.json's the one that comes first.
 
-
-def _refuse_overlaps(tokens: Iterable[str]) -> None:
-    """The two rules agree unless the end of one token is the beginning of another.
-
-    Runs of one character are cut alike by both.
+    The two agree unless the end of one token is the beginning of another. Runs of one character
+    are cut alike by both.
     """
+    kinds = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
+    tokens = {fields.vocabulary.text(token_id) for token_id in fields.with_type(*kinds)}
     beginnings: dict[str, set[str]] = {}
     for token in tokens:
         for length in range(1, len(token)):

@@ -124,15 +124,14 @@ def _variant(manifest: Manifest) -> Variant:
 
 def _small_files(manifest: Manifest) -> list[FileEntry]:
     """What a worker reads besides weights, and what has to be passed on with them."""
-    tokenizer = edge_limits.tokenizer_of(manifest)
-    if tokenizer is None:
+    tokenizer = edge_limits.tokenizer_files(manifest)
+    if not tokenizer:
         raise UnsupportedModelError(
-            f"{manifest.name} has its tokenizer only as GGUF metadata, and edge workers need a "
-            "tokenizer.json: package the model anew with this mlr-build, which says why if it "
-            "cannot write one"
+            f"{manifest.name} has a tokenizer that JavaScript does not read, as edge workers have "
+            "to: package the model anew with this mlr-build, which says why if it cannot be read"
         )
     template = [] if manifest.chat_template is None else [manifest.chat_template]
-    return [tokenizer, *template, *manifest.files]
+    return [*tokenizer, *template, *manifest.files]
 
 
 def _wrangler(manifest: Manifest, weights: Weights, memory: WorkerMemory) -> str:

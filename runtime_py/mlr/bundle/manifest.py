@@ -147,9 +147,10 @@ class Variant:
 class Manifest:
     """Everything in `manifest.json`.
 
-    `tokenizer_json` is the tokenizer as a Hugging Face tokenizer.json, for clients that read
-    nothing else; None when `tokenizer` is one itself, or cannot be written as one. `embedding` is
-    None where the source says nothing of it. Bundles of version 1 have none of the last three.
+    `tokenizer_json` is what a Hugging Face tokenizer.json would say besides the vocabulary, merges
+    and added tokens of a packed `tokenizer`, for clients in JavaScript; None when `tokenizer` is a
+    tokenizer.json itself, or of a kind that those do not read. `embedding` is None where the source
+    says nothing of it. Bundles of version 1 have none of the last three.
     """
 
     name: str

@@ -1,27 +1,32 @@
 """Tokenizers as `mlr-build` writes them: tables that are used where they lie.
 
 A vocabulary has hundreds of thousands of tokens. As texts, numbers and a dict of Python they take
-fifty megabytes and most of the time of loading a model; here they are read as they are.
+fifty megabytes and most of the time of loading a model; here they are read as they are. JavaScript
+reads the same tables (`web/src/runner/packed.ts`), as views of the file's bytes: so what
+is wider than a byte comes first, where it is aligned.
 
 A file is `MAGIC`, the size of the header (32 bits), the sections one after the other, and the
 header, all little-endian. The header is a JSON object:
 
 metadata      the metadata of the GGUF file but for its long lists, as `mlr.tokenizer.gguf` reads it
 before_space  the characters that stand right before a `▁` within a token
-sections      the size of each section in bytes, in their order
+sections      the size in bytes of each section that there is
 
 Sections, of n tokens and m merges:
 
-texts    the tokens in UTF-8, one after the other
 bounds   where in the file each token begins, and where the last one ends: 32 bits × (n + 1)
-types    `tokenizer.ggml.token_type`: 8 bits × n
 order    the ids of the tokens that have a text, by the buckets of a hash table: 32 bits × up to n.
          A token is in the bucket whose number is the CRC-32 of its bytes, modulo how many there are
 buckets  where in `order` each bucket begins, and where the last one ends: 32 bits × (a power of
          two + 1)
-scores   `tokenizer.ggml.scores`, if there are any: 32-bit floating-point numbers × n
-merges   pairs of ids that merge, if there are any, in increasing order: (left << 32 | right) × m
+scores   `tokenizer.ggml.scores`, where the kind of tokenizer asks for them: 32-bit floating-point
+         numbers × n. Of SentencePiece's BPE only their order matters; here they are the numbers
+         0, -1, -2, … in the same order
+merges   pairs of ids that merge, where the kind asks for them, in increasing order:
+         (left << 32 | right) × m
 ranks    the place of each of these merges in `tokenizer.ggml.merges`: 32 bits × m
+types    `tokenizer.ggml.token_type`, as `GgufFields` corrects it: 8 bits × n
+texts    the tokens in UTF-8, one after the other
 """
 
 from __future__ import annotations
@@ -42,22 +47,22 @@ from mlr.tokenizer.vocabulary import MAX_TOKENS
 
 __all__ = ["MAGIC", "SECTIONS", "START", "PackedMerges", "PackedVocabulary", "read_packed"]
 
-MAGIC = b"MLRTOK\x00\x01"
+MAGIC = b"MLRTOK\x00\x02"
 
 START = len(MAGIC) + 4
 """Where the first section begins."""
 
 SECTIONS = {
-    "texts": "B",
     "bounds": "I",
-    "types": "B",
     "order": "I",
     "buckets": "I",
     "scores": "f",
     "merges": "Q",
     "ranks": "I",
+    "types": "B",
+    "texts": "B",
 }
-"""What a section consists of, as `array` and `memoryview` call it."""
+"""The sections in their order, and what each consists of, as `array` and `memoryview` call it."""
 
 _PREFIX = "tokenizer.ggml."
 _MAX_REMEMBERED = 16_384
@@ -94,22 +99,25 @@ class PackedVocabulary:
 
     __slots__ = ("_before_space", "_bounds", "_buckets", "_data", "_mask", "_order", "find")
 
-    def __init__(self, data: bytes, tables: dict[str, Any], before_space: str) -> None:
-        """`tables` are the sections of the file's bytes. TokenizerError when they do not fit."""
+    def __init__(self, data: bytes, tables: dict[str, Any], start: int, before_space: str) -> None:
+        """`tables` are the sections of the file's bytes, and `start` is where the texts begin.
+
+        TokenizerError when they do not fit.
+        """
         self._data = data
         self._bounds, self._order = tables["bounds"], tables["order"]
         self._buckets = tables["buckets"]
         self._mask = len(self._buckets) - 2
         self._before_space = before_space
-        self._check(len(tables["texts"]))
+        self._check(start, start + len(tables["texts"]))
         self.find: Callable[[str], int | None] = _Remembered(self._look_up).__getitem__
 
-    def _check(self, size: int) -> None:
+    def _check(self, start: int, end: int) -> None:
         count = len(self._bounds) - 1
         if not 0 < count <= MAX_TOKENS:
             raise TokenizerError(f"tokenizer: {count} tokens; there must be 1 to {MAX_TOKENS}")
         bounds = self._bounds
-        if (bounds[0], bounds[-1]) != (START, START + size) or not _grows(bounds, le):
+        if (bounds[0], bounds[-1]) != (start, end) or not _grows(bounds, le):
             raise TokenizerError("tokenizer: the bounds of the tokens are not those of the texts")
         _check_utf8(self._data, bounds)
         number = self._mask + 1
@@ -190,7 +198,8 @@ def read_packed(data: bytes) -> dict[str, Any]:
             raise TokenizerError(f"tokenizer: {size} bytes of {name} are no whole number of them")
         tables[name] = view[start : start + size].cast(code)  # type: ignore[call-overload]
         start += size
-    vocabulary = PackedVocabulary(data, tables, before_space)
+    texts = start - sizes["texts"]
+    vocabulary = PackedVocabulary(data, tables, texts, before_space)
     for name in ("types", "scores"):
         if name in tables and len(tables[name]) != len(vocabulary):
             raise TokenizerError(f"tokenizer: {name} and tokens are not equally many")
@@ -205,9 +214,12 @@ def read_packed(data: bytes) -> dict[str, Any]:
 
 
 def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int]]:
-    """Metadata, the characters before a space, and the sections' sizes, `texts` first."""
+    """Metadata, the characters before a space, and the sections' sizes in their order."""
     if len(data) < START or not data.startswith(MAGIC):
-        raise TokenizerError("tokenizer: the file does not begin as a packed tokenizer does")
+        raise TokenizerError(
+            "tokenizer: the file does not begin as a packed tokenizer does, or was written by "
+            "another version of mlr-build: make the bundle anew"
+        )
     end = len(data) - int.from_bytes(data[len(MAGIC) : START], "little")
     if end < START:
         raise TokenizerError("tokenizer: the file ends within its header")
@@ -226,14 +238,13 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int]]:
     if (
         not isinstance(sizes, dict)
         or not needed <= sizes.keys() <= SECTIONS.keys()
-        or next(iter(sizes)) != "texts"
         or ("merges" in sizes) != ("ranks" in sizes)
         or any(type(size) is not int or size < 0 for size in sizes.values())
     ):
         raise TokenizerError("tokenizer: the header does not list the sections that there must be")
     if START + sum(sizes.values()) != end:
         raise TokenizerError("tokenizer: the sections are not as long as the file")
-    return metadata, before_space, sizes
+    return metadata, before_space, {name: sizes[name] for name in SECTIONS if name in sizes}
 
 
 def _grows(numbers: memoryview, compare: Callable[[int, int], bool]) -> bool:
@@ -245,7 +256,7 @@ def _check_utf8(data: bytes, bounds: memoryview) -> None:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     end = bounds[-1]
     try:
-        for start in range(START, end, _DECODED_AT_ONCE):
+        for start in range(bounds[0], end, _DECODED_AT_ONCE):
             decode(data[start : min(start + _DECODED_AT_ONCE, end)])
         decode(b"", True)
     except UnicodeDecodeError as error:

@@ -1,16 +1,15 @@
 /** What the package does inside: `internals.mjs PACKAGE TASKS`, both URLs; prints the answers as JSON. */
 import { readFile } from "node:fs/promises";
 import { argv } from "node:process";
-import { isDeepStrictEqual } from "node:util";
 
 const [, , location, file] = argv;
-const { buildDescriptor, MlrError, parseManifest, readTokenizerFile, TextTokenizer } = await import(location);
+const { buildDescriptor, MlrError, parseManifest, readPacked, TextTokenizer } = await import(location);
 
-const tasks = {
+const programs = {
   descriptor: ({ config, tensors }) => Buffer.from(buildDescriptor(config, tensors)).toString("hex"),
   manifest: ({ text }) => parseManifest(text, "manifest.json").name,
-  tokenizer: ({ file, fromGguf, special, texts, ids }) => {
-    const tokenizer = new TextTokenizer(Buffer.from(file), fromGguf, special);
+  tokenizer: ({ file, tables, special, texts, ids }) => {
+    const tokenizer = new TextTokenizer(Buffer.from(file), tables ? unpacked(tables) : null, special ?? null);
     const stream = (sequence) => {
       const decoding = tokenizer.stream();
       return [...sequence.map((id) => decoding.push(id)), decoding.flush()].join("");
@@ -25,53 +24,38 @@ const tasks = {
       end: tokenizer.endToken,
     };
   },
-  tokenizerFiles: ({ files }) => files.map((file) => wayOfReading(Buffer.from(file, "base64"))),
+  packed: ({ files }) => files.map((file) => attempt(() => readTables(unpacked(file)))),
 };
 
-/** How a tokenizer.json was read, or that it says something else than for `JSON.parse`. */
-function wayOfReading(bytes) {
-  let [expected, found] = [null, null];
-  try {
-    expected = JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    // `found` has to be null, too
-  }
-  try {
-    found = readTokenizerFile(bytes);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  if (!found?.tables) return isDeepStrictEqual(expected, found && found.json) ? "parsed" : "different";
-  const { vocabulary, merges } = found.tables;
-  const ids = Array.from({ length: vocabulary.size }, (_, id) => id).filter((id) => vocabulary.token(id) !== undefined);
-  const tokens = new Map(ids.map((id) => [vocabulary.token(id), id]));
-  if (ids.some((id) => vocabulary.id(vocabulary.token(id)) !== id)) return "different";
-  const ranks = merges && new Map();
-  for (const left of ids) {
-    for (const right of merges ? ids : []) {
-      const rank = merges.rank(left, right);
-      if (rank !== undefined) ranks.set(pairKey([vocabulary.token(left), vocabulary.token(right)]), rank);
-    }
-  }
-  const model = expected?.model;
-  const same =
-    isDeepStrictEqual(tokens, new Map(Object.entries(model?.vocab ?? {}))) &&
-    (!merges || isDeepStrictEqual(ranks, new Map(model?.merges.map((merge, rank) => [pairKey(merge), rank])))) &&
-    isDeepStrictEqual(found.json, { ...expected, model: { ...model, vocab: {}, ...(merges && { merges: [] }) } });
-  return same ? "tables" : "different";
+/** A file's bytes from base 64, alone in their buffer. */
+function unpacked(text) {
+  return new Uint8Array(Buffer.from(text, "base64"));
 }
 
-/** A merge, whichever way it is written. */
-function pairKey(merge) {
-  return JSON.stringify(typeof merge === "string" ? merge.split(" ") : merge);
+/** What a packed tokenizer holds: every token with the id that is found for it, and the merges of these. */
+function readTables(bytes) {
+  const { vocabulary, merges, scores } = readPacked(bytes);
+  const tokens = Array.from({ length: vocabulary.size }, (_, id) => vocabulary.token(id) ?? null);
+  const found = tokens.map((token) => (token === null ? null : (vocabulary.id(token) ?? null)));
+  const known = merges ? found.filter((id) => id !== null) : [];
+  const pairs = known.flatMap((left) => known.map((right) => [left, right, merges.rank(left, right)]));
+  return {
+    tokens,
+    found,
+    added: vocabulary.added(),
+    merges: pairs.filter(([, , rank]) => rank !== undefined),
+    scores: scores && Array.from(scores),
+  };
 }
 
-const answers = JSON.parse(await readFile(new URL(file), "utf8")).map(({ task, ...input }) => {
+function attempt(work) {
   try {
-    return tasks[task](input);
+    return work();
   } catch (error) {
     if (!(error instanceof MlrError)) throw error;
     return { error: error.name, code: error.code, message: error.message };
   }
-});
-console.log(JSON.stringify(answers));
+}
+
+const tasks = JSON.parse(await readFile(new URL(file), "utf8"));
+console.log(JSON.stringify(tasks.map(({ task, ...input }) => attempt(() => programs[task](input)))));

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -13,18 +12,21 @@ from hypothesis import strategies as st
 from mlr.errors import TokenizerError
 from mlr.tokenizer import from_gguf, load_tokenizer
 from mlr.tokenizer.models.bpe import ListedMerges
-from mlr.tokenizer.packed import MAGIC, START, PackedMerges, PackedVocabulary, read_packed
+from mlr.tokenizer.packed import (
+    MAGIC,
+    SECTIONS,
+    START,
+    PackedMerges,
+    PackedVocabulary,
+    read_packed,
+)
 from mlr.tokenizer.vocabulary import ListedVocabulary
 from mlr_build.packed_tokenizer import pack_tokenizer
+from tests.support.packed import BROKEN, changed, gguf, put_together, sample, taken_apart
 from tests.unit.tokenizer import samples
 
 KINDS = {"spm": samples.spm, "bpe": samples.gguf_bpe, "bert": samples.bert, "t5": samples.t5}
 TEXT = "ab▁ab abé <s>\n😀 hello, b"
-
-
-def gguf(tokens: list[str], **more: Any) -> dict[str, Any]:
-    fields = {"model": "llama", "tokens": tokens, **more}
-    return {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
 
 
 def packed_vocabulary(tokens: list[str]) -> PackedVocabulary:
@@ -77,7 +79,7 @@ def test_merges_are_the_plain_ones() -> None:
     tokens = [left + right for left in ["", *"abcd"] for right in "abcd"]
     singles = list("abcd")
     pairs = [f"{draw.choice(singles)} {draw.choice(singles)}" for _ in range(12)]  # some twice
-    fields = gguf(tokens, merges=pairs)
+    fields = gguf(tokens, model="gpt2", merges=pairs)
     packed = read_packed(pack_tokenizer(fields))["tokenizer.ggml.merges"]
     assert isinstance(packed, PackedMerges)
     vocabulary = ListedVocabulary.from_list(tokens, "test")
@@ -125,33 +127,6 @@ def test_a_wrong_byte_is_an_error_or_another_tokenizer(kind: str) -> None:
         tokenizer.decode(range(tokenizer.vocabulary_size), skip_special=False)
 
 
-def taken_apart(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The header of a packed file, and its sections."""
-    header = json.loads(data[len(data) - int.from_bytes(data[len(MAGIC) : START], "little") :])
-    start, parts = START, {}
-    for name, size in header["sections"].items():
-        parts[name] = data[start : start + size]
-        start += size
-    return header, parts
-
-
-def put_together(header: dict[str, Any], parts: dict[str, bytes]) -> bytes:
-    sizes = {name: len(part) for name, part in parts.items()}
-    text = json.dumps({"sections": sizes, **header}).encode()
-    return b"".join([MAGIC, len(text).to_bytes(4, "little"), *parts.values(), text])
-
-
-def changed(data: bytes, header: dict[str, Any], sections: dict[str, bytes]) -> bytes:
-    """A packed file with other fields of its header, or other sections of the same order."""
-    found, parts = taken_apart(data)
-    del found["sections"]
-    return put_together(found | header, parts | sections)
-
-
-def words(*numbers: int) -> bytes:
-    return b"".join(number.to_bytes(4, "little") for number in numbers)
-
-
 def test_changing_nothing_changes_nothing() -> None:
     data = pack_tokenizer(samples.spm())
     assert load_tokenizer("packed", changed(data, {}, {})).encode("ab") == from_gguf(
@@ -164,57 +139,47 @@ def test_changing_nothing_changes_nothing() -> None:
     [
         ({"metadata": []}, {}, "lacks the metadata"),
         ({"before_space": 5}, {}, "lacks the metadata"),
-        ({"sections": []}, {}, "does not list the sections"),
-        ({"sections": {"texts": 0}}, {}, "does not list the sections"),
-        ({}, {"more": b"1"}, "does not list the sections"),
-        ({}, {"merges": bytes(8)}, "does not list the sections"),
-        ({}, {"order": bytes(3)}, "no whole number"),
-        ({}, {"bounds": b""}, "-1 tokens"),
-        ({}, {"bounds": words(12)}, "0 tokens"),
-        ({}, {"bounds": words(12, 35, 13, 14, 20, 21, 22, 35)}, "not those of the texts"),
-        ({}, {"bounds": words(11, 12, 13, 14, 20, 21, 22, 35)}, "not those of the texts"),
-        ({}, {"bounds": words(12, 13, 14, 15, 20, 21, 22, 36)}, "not those of the texts"),
-        ({}, {"texts": b"\xff" * 23}, "not UTF-8"),
-        ({}, {"texts": "a▁é".encode() + b"\xc3" + bytes(16)}, "not UTF-8"),
-        ({}, {"texts": "aé".encode() + bytes(20)}, "within a character"),
-        ({}, {"buckets": b""}, "-1 buckets"),
-        ({}, {"buckets": words(0)}, "0 buckets"),
-        ({}, {"buckets": words(0, 1, 2, 7)}, "3 buckets"),
-        ({}, {"buckets": words(*range(17))}, "16 buckets"),
-        ({}, {"buckets": words(0, 8, 7)}, "less than 0 or more than 255"),
-        ({}, {"buckets": words(0, 256, 256)}, "less than 0 or more than 255"),
-        ({}, {"buckets": words(1, 2, 7)}, "not those of the tokens"),
-        ({}, {"buckets": words(0, 2, 6)}, "not those of the tokens"),
-        ({}, {"order": words(0, 1, 2, 3, 4, 5, 7)}, "no token of an id"),
-        ({}, {"types": bytes(6)}, "types and tokens"),
-        ({}, {"scores": bytes(4)}, "scores and tokens"),
-        ({}, {"types": b"\x07" * 7}, "no type 7"),
-        ({}, {"scores": b"\xff" * 28}, "finite"),
-        ({}, {"merges": bytes(16), "ranks": bytes(8)}, "not in order"),
-        ({}, {"merges": bytes(16), "ranks": bytes(4)}, "not in order"),
+        *BROKEN,
     ],
 )
 def test_parts_that_do_not_fit(
     header: dict[str, Any], sections: dict[str, bytes], message: str
 ) -> None:
-    tokens = ["a", "b", "▁", "ab", "▁a", "▁ab", "é▁é"]
-    data = pack_tokenizer(gguf(tokens, token_type=[1] * 7, scores=[0.0] * 7))
     with pytest.raises(TokenizerError, match=message):
-        load_tokenizer("packed", changed(data, header, sections))
+        load_tokenizer("packed", changed(sample(), header, sections))
 
 
-def test_texts_come_first() -> None:
-    header, parts = taken_apart(pack_tokenizer(samples.spm()))
-    del header["sections"]
-    moved = {"types": parts["types"], **{n: part for n, part in parts.items() if n != "types"}}
-    with pytest.raises(TokenizerError, match="does not list the sections"):
-        load_tokenizer("packed", put_together(header, moved))
+def test_a_file_of_another_version() -> None:
+    data = bytearray(pack_tokenizer(samples.spm()))
+    data[len(MAGIC) - 1] -= 1
+    with pytest.raises(TokenizerError, match="make the bundle anew"):
+        load_tokenizer("packed", bytes(data))
+
+
+def test_what_is_wider_than_a_byte_is_aligned() -> None:
+    for make in KINDS.values():
+        data = pack_tokenizer(make())
+        start = START
+        for name, part in taken_apart(data)[1].items():
+            assert SECTIONS[name] == "B" or start % 4 == 0, name
+            start += len(part)
+
+
+def test_a_section_that_no_kind_asks_for_is_left_out() -> None:
+    fields = samples.spm(merges=["a b"]), samples.gguf_bpe(scores=[0.0] * 7)
+    kept = [set(taken_apart(pack_tokenizer(one))[1]) & {"scores", "merges"} for one in fields]
+    assert kept == [{"scores"}, {"merges"}]
+
+
+def test_scores_of_sentencepiece_are_places() -> None:
+    fields = gguf(list("abcd"), model="llama", scores=[-2.5, 1e30, -2.5, -1e-30])
+    scores = read_packed(pack_tokenizer(fields))["tokenizer.ggml.scores"]
+    assert scores.tolist() == [-2, 0, -2, -1]
 
 
 def test_merges_of_a_list_need_a_list_of_tokens() -> None:
-    header, parts = taken_apart(pack_tokenizer(samples.gguf_bpe()))
-    del header["sections"], parts["merges"], parts["ranks"]
-    header["metadata"]["tokenizer.ggml.merges"] = ["a b"]
+    header, parts = taken_apart(pack_tokenizer(samples.gguf_bpe(model="without")))
+    header["metadata"] |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": ["a b"]}
     with pytest.raises(TokenizerError, match="merges are missing"):
         load_tokenizer("packed", put_together(header, parts))
 
@@ -226,10 +191,11 @@ def test_merges_of_a_list_need_a_list_of_tokens() -> None:
         (gguf(["a", "a"]), "both 'a'"),
         (gguf(["a" * 65_537]), "longer than 65536 characters"),
         (gguf(["a"], token_type=[256]), "token_type"),
-        (gguf(["a"], token_type=[1, 1]), "one number for each"),
+        (gguf(["a"], token_type=[1, 1]), "one for each"),
         (gguf(["a"], scores=["x"]), "scores"),
-        (gguf(["a"], scores=5), "one number for each"),
-        (gguf(["a"], merges=["a b"]), "needs the token 'b'"),
+        (gguf(["a"], scores=5), "list of numbers"),
+        (gguf(["a"], scores=[1e300]), "scores"),
+        (gguf(["a"], model="gpt2", merges=["a b"]), "needs the token 'b'"),
         (gguf(["a"], note=float("nan")), "not finite"),
     ],
 )

@@ -4,8 +4,8 @@ import type { Model } from "./model";
 export * from "./index";
 export { buildDescriptor } from "../runner/descriptor";
 export { parseManifest } from "../runner/manifest";
+export { readPacked } from "../runner/packed";
 export { TextTokenizer } from "../runner/tokenizer";
-export { readTokenizerFile } from "../runner/tokenizer_file";
 
 /** The logits after the last of `ids`. */
 export async function logits(model: Model, ids: number[]): Promise<Float32Array> {

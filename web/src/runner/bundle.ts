@@ -73,7 +73,7 @@ export class Bundle {
   /** Bytes of the files that `readFile` stores, by their SHA-256. */
   storedFiles(): Record<string, number> {
     const { tokenizer, chatTemplate } = this.manifest;
-    const files = [tokenizer, chatTemplate].filter((entry) => entry !== null);
+    const files = [tokenizer.json, tokenizer.tables, chatTemplate].filter((entry) => entry !== null);
     return Object.fromEntries(files.map(({ sha256, size }) => [sha256, size]));
   }
 

@@ -84,19 +84,14 @@ function startThread(): Worker {
 }
 
 async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; chatTemplate: string | null }> {
-  const { name, tokenizer, tokenizerFromGguf, specialTokens, chatTemplate } = bundle.manifest;
-  if (!tokenizer) {
-    throw new MlrError(
-      "UnsupportedModelError",
-      `${name} has no tokenizer.json, which JavaScript needs: make the bundle anew with a current mlr-build`,
-    );
-  }
-  const [file, template] = await Promise.all([
-    bundle.readFile(tokenizer),
+  const { tokenizer, specialTokens, chatTemplate } = bundle.manifest;
+  const [file, tables, template] = await Promise.all([
+    bundle.readFile(tokenizer.json),
+    tokenizer.tables ? bundle.readFile(tokenizer.tables) : null,
     chatTemplate ? bundle.readFile(chatTemplate) : null,
   ]);
   const texts = {
-    tokenizer: new TextTokenizer(file, tokenizerFromGguf, specialTokens),
+    tokenizer: new TextTokenizer(file, tables, specialTokens),
     chatTemplate: template && new TextDecoder().decode(template),
   };
   platform.bytes.giveBack(file.buffer);

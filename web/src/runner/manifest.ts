@@ -52,16 +52,20 @@ export interface EmbeddingSettings {
   defaultPrompt: string | null;
 }
 
+export interface TokenizerFiles {
+  /** A tokenizer.json. */
+  json: FileEntry;
+  /** What it leaves out, packed; null: it leaves out nothing. */
+  tables: FileEntry | null;
+}
+
 export interface Manifest {
   name: string;
   architecture: string;
   parameters: number;
   contextLength: number;
   license: License;
-  /** A tokenizer.json, or null when the bundle has its tokenizer only as GGUF metadata. */
-  tokenizer: FileEntry | null;
-  /** Whether the tokenizer was a GGUF file's, and `tokenizer` is made from it. */
-  tokenizerFromGguf: boolean;
+  tokenizer: TokenizerFiles;
   specialTokens: SpecialTokens | null;
   chatTemplate: FileEntry | null;
   embedding: EmbeddingSettings | null;
@@ -95,7 +99,6 @@ export function parseManifest(text: string, where: string): Manifest {
     contextLength: top.integer("context_length", 1, 2 ** 30),
     license: { id: license.text("id"), notice: license.text("notice"), url: license.optionalText("url") },
     tokenizer: tokenizer(top),
-    tokenizerFromGguf: top.object("tokenizer").raw("format") !== "huggingface",
     specialTokens: top.has("special_tokens") ? specialTokens(top.object("special_tokens")) : null,
     chatTemplate: top.has("chat_template") ? file(top.object("chat_template")) : null,
     embedding: top.has("embedding") ? embedding(top.object("embedding")) : null,
@@ -103,10 +106,18 @@ export function parseManifest(text: string, where: string): Manifest {
   };
 }
 
-function tokenizer(top: Checked): FileEntry | null {
-  if (top.has("tokenizer_json")) return file(top.object("tokenizer_json"));
+function tokenizer(top: Checked): TokenizerFiles {
   const entry = top.object("tokenizer");
-  return entry.text("format") === "huggingface" ? file(entry) : null;
+  const format = entry.text("format");
+  if (format === "huggingface") return { json: file(entry), tables: null };
+  if (format === "packed" && top.has("tokenizer_json")) {
+    return { json: file(top.object("tokenizer_json")), tables: file(entry) };
+  }
+  const problem =
+    format === "packed"
+      ? "is of a kind that only Python reads: use mlr in Python"
+      : "has an old format: package the model anew with a current mlr-build";
+  throw new MlrError("UnsupportedModelError", `${top.where}: tokenizer: ${problem}`);
 }
 
 function specialTokens(entry: Checked): SpecialTokens {

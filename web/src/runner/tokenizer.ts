@@ -1,11 +1,12 @@
-/** Text to token ids and back, by `@huggingface/tokenizers` on a tokenizer.json. */
+/** Text to token ids and back, by `@huggingface/tokenizers` on a tokenizer.json or a packed tokenizer. */
 import { ByteFallbackDecoder, type Decoder, SequenceDecoder, Tokenizer } from "@huggingface/tokenizers";
 import { MlrError, messageOf } from "../shared/errors";
 import type { SpecialTokens } from "./manifest";
 import { TABLES } from "./tables";
-import { adapt } from "./tokenizer_json";
-import { readTokenizerFile, type TokenizerFile } from "./tokenizer_file";
+import { readPacked } from "./packed";
+import { adapt, type TokenizerJson } from "./tokenizer_json";
 import { useTables } from "./tokenizer_model";
+import type { AddedToken } from "./vocabulary";
 
 const REPLACEMENT = "\ufffd";
 
@@ -23,23 +24,24 @@ export class TextTokenizer {
   readonly #wholeRuns: boolean;
 
   /**
-   * `file` has a tokenizer.json's bytes. `fromGguf` says that it was made from a GGUF file's
-   * metadata: there bytes that are not UTF-8 are replaced one sequence at a time, as in Python;
-   * Hugging Face's way is to replace every byte of the run. Without `named` the special tokens are
-   * known by their usual names. Throws `TokenizerError`.
+   * `file` has a tokenizer.json's bytes. Of a GGUF file's tokenizer it lacks what the packed tables
+   * have, which are used where they lie in `tables`. There bytes that are not UTF-8 are replaced one
+   * sequence at a time, as in Python; Hugging Face's way is to replace every byte of the run. Without
+   * `named` the special tokens are known by their usual names. Throws `TokenizerError`.
    */
-  constructor(file: Uint8Array, fromGguf: boolean, named: SpecialTokens | null) {
-    const { json, tables } = read(file);
-    const tokenizerJson = adapt(json);
+  constructor(file: Uint8Array, tables: Uint8Array<ArrayBuffer> | null, named: SpecialTokens | null) {
+    const packed = tables && readPacked(tables);
+    const tokenizerJson = adapt(parse(file));
+    if (packed) leaveOutTables(tokenizerJson, packed.vocabulary.added());
     try {
       this.#tokenizer = new Tokenizer(tokenizerJson, { clean_up_tokenization_spaces: false });
-      if (tables) useTables(this.#tokenizer, tables);
     } catch (error) {
       throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
     }
+    if (packed) useTables(this.#tokenizer, packed);
     const fallback = findByteFallback(this.#tokenizer.decoder);
-    this.#wholeRuns = fallback !== null && !fromGguf;
-    if (fallback) fallback.text_decoder = fromGguf ? new TextDecoder("utf-8", { ignoreBOM: true }) : RUNS;
+    this.#wholeRuns = fallback !== null && !packed;
+    if (fallback) fallback.text_decoder = packed ? new TextDecoder("utf-8", { ignoreBOM: true }) : RUNS;
 
     const special = tokenizerJson.added_tokens.filter((token) => token.special);
     this.#special = new Set(special.map((token) => token.id));
@@ -133,12 +135,20 @@ export class DecodeStream {
   }
 }
 
-function read(file: Uint8Array): TokenizerFile {
+function parse(file: Uint8Array): unknown {
   try {
-    return readTokenizerFile(file);
+    return JSON.parse(new TextDecoder().decode(file));
   } catch (error) {
     throw new MlrError("TokenizerError", `tokenizer.json: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Vocabulary and merges empty, and the tokens that are added. */
+function leaveOutTables(json: TokenizerJson, added: AddedToken[]): void {
+  if (json.model.type === "Unigram") throw new MlrError("TokenizerError", "tokenizer.json: Unigram has no packed tables");
+  json.added_tokens = added;
+  json.model.vocab = {};
+  json.model.merges = [];
 }
 
 type TextDecoding = Pick<TextDecoder, "decode">;

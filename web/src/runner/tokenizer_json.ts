@@ -4,16 +4,11 @@
  * ids would make wrong text without a word. `tests/parity/tokenizer/test_javascript.py` compares.
  */
 import { MlrError } from "../shared/errors";
+import type { AddedToken } from "./vocabulary";
 
 interface Step {
   type: string;
   [field: string]: unknown;
-}
-
-interface AddedToken {
-  id: number;
-  content: string;
-  special: boolean;
 }
 
 export interface TokenizerJson {

@@ -1,98 +1,200 @@
 /**
- * Tokens and their ids in three arrays. A `Map` of a quarter of a million strings, with an array of
- * the strings by id, takes 25 MB; this takes 6.
+ * A packed tokenizer's vocabulary, with an index from texts to ids. A `Map` of a quarter of a
+ * million strings, with an array of the strings by id, takes 25 MB; this takes what the file does.
  */
+import { MlrError } from "../shared/errors";
 
-const MAX_PROBES = 64; // for a token on average; what nobody chose needs one or two
+const MAX_TOKENS = 4_000_000;
+const FULLEST = 255; // tokens in a bucket
+const DECODED_AT_ONCE = 2 ** 16;
+const KINDS = 7; // of tokens
 
+/** Types of tokens that are cut out of a text as they are. */
+const UNKNOWN = 2;
+const CONTROL = 3;
+const USER_DEFINED = 4;
+
+/** Types of tokens that have no text: of no use, or not said. */
+const UNUSED = 5;
+const UNDEFINED = 0;
+
+/** The sections, as `mlr.tokenizer.packed` describes them. */
+export interface VocabularyTables {
+  bounds: Uint32Array;
+  order: Uint32Array;
+  buckets: Uint32Array;
+  types: Uint8Array;
+  /** Where the texts begin and end in the file. */
+  textsStart: number;
+  textsEnd: number;
+}
+
+/** As a tokenizer.json has it. */
+export interface AddedToken {
+  id: number;
+  content: string;
+  special: boolean;
+  /** Whether it is looked for in the text after the normalizer, not before. */
+  normalized: boolean;
+}
+
+/**
+ * An index that leaves tokens out makes them unreachable, as leaving out the tokens would: it is
+ * not checked for that. It cannot give an id that has another text.
+ */
 export class Vocabulary {
-  /** Of each token its length, then its UTF-16 code units. */
-  readonly #units: Uint16Array;
-  /** By id, where the token's code units begin; 0: there is none. */
-  readonly #starts: Uint32Array;
-  /** Ids by their tokens' hash, with open addressing: one more than the id, or 0 for a free slot. */
-  readonly #table: Uint32Array;
+  readonly #bytes: Uint8Array;
+  readonly #tables: VocabularyTables;
   readonly #mask: number;
-  /** The code units of a text that is looked for. */
-  readonly #wanted: Uint16Array;
+  /** The UTF-8 of a text that is looked for. */
+  readonly #wanted: Uint8Array;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-  private constructor(units: Uint16Array, starts: Uint32Array, count: number) {
-    this.#units = units;
-    this.#starts = starts;
-    this.#mask = 2 ** Math.ceil(Math.log2(1.5 * count + 1)) - 1;
-    this.#table = new Uint32Array(this.#mask + 1);
-    let longest = 0;
-    for (const start of starts) if (start > 0) longest = Math.max(longest, units[start - 1] ?? 0);
-    this.#wanted = new Uint16Array(longest);
+  /** `bytes` are the file's. Throws `TokenizerError` when the tables do not fit. */
+  constructor(bytes: Uint8Array, tables: VocabularyTables) {
+    this.#bytes = bytes;
+    this.#tables = tables;
+    this.#mask = tables.buckets.length - 2;
+    const longest = checkTexts(bytes, tables);
+    checkIndex(tables, this.size);
+    checkTypes(tables.types, this.size);
+    this.#wanted = new Uint8Array(longest);
   }
 
-  /**
-   * The `count` tokens that `units` and `starts` describe. Null if two are equal, or if they were
-   * chosen so that their hashes are.
-   */
-  static of(units: Uint16Array, starts: Uint32Array, count: number): Vocabulary | null {
-    const vocabulary = new Vocabulary(units, starts, count);
-    return vocabulary.#enter(MAX_PROBES * count) ? vocabulary : null;
-  }
-
-  /** One more than the highest id. */
+  /** How many ids there are. */
   get size(): number {
-    return this.#starts.length;
+    return this.#tables.bounds.length - 1;
   }
 
   /** The id of a token; undefined for what is none. */
   id(token: string): number | undefined {
-    const { length } = token;
-    if (length > this.#wanted.length) return undefined;
-    for (let i = 0; i < length; i++) this.#wanted[i] = token.charCodeAt(i);
-    return this.find(this.#wanted, 0, length);
-  }
-
-  /** The id of the token whose code units are those of `units` from `start` to `end`. */
-  find(units: Uint16Array, start: number, end: number): number | undefined {
-    for (let slot = hash(units, start, end) & this.#mask; ; slot = (slot + 1) & this.#mask) {
-      const id = (this.#table[slot] ?? 0) - 1;
-      if (id < 0) return undefined;
-      if (this.#is(id, units, start, end)) return id;
+    const size = encode(token, this.#wanted);
+    if (size < 0) return undefined;
+    const { bounds, order, buckets } = this.#tables;
+    const bucket = crc32(this.#wanted, size) & this.#mask;
+    const end = buckets[bucket + 1] ?? 0;
+    for (let at = buckets[bucket] ?? 0; at < end; at++) {
+      const id = order[at] ?? 0;
+      const start = bounds[id] ?? 0;
+      if ((bounds[id + 1] ?? 0) - start === size && this.#isAt(start, size)) return id;
     }
+    return undefined;
   }
 
-  /** The token of an id; undefined if it has none. */
+  /** The token of an id; undefined if it has no text. */
   token(id: number): string | undefined {
-    const start = this.#starts[id];
-    if (!start) return undefined;
-    const units = this.#units.subarray(start, start + (this.#units[start - 1] ?? 0));
-    return String.fromCharCode.apply(null, units as unknown as number[]);
+    const kind = this.#tables.types[id];
+    return kind === undefined || kind === UNUSED || kind === UNDEFINED ? undefined : this.#text(id) || undefined;
   }
 
-  /** Fill the table; false if that takes more than `probes`, or if a token is there twice. */
-  #enter(probes: number): boolean {
-    for (const [id, start] of this.#starts.entries()) {
-      if (start === 0) continue;
-      const end = start + (this.#units[start - 1] ?? 0);
-      let slot = hash(this.#units, start, end) & this.#mask;
-      for (let other = this.#table[slot] ?? 0; other > 0; other = this.#table[slot] ?? 0) {
-        if (probes-- === 0 || this.#is(other - 1, this.#units, start, end)) return false;
-        slot = (slot + 1) & this.#mask;
-      }
-      this.#table[slot] = id + 1;
+  /** The tokens that are cut out of a text before anything else. */
+  added(): AddedToken[] {
+    const { types } = this.#tables;
+    const found: AddedToken[] = [];
+    for (let id = 0; id < types.length; id++) {
+      const kind = types[id];
+      if (kind !== UNKNOWN && kind !== CONTROL && kind !== USER_DEFINED) continue;
+      const content = this.#text(id);
+      if (content) found.push({ id, content, special: kind !== USER_DEFINED, normalized: false });
     }
-    return true;
+    return found;
   }
 
-  #is(id: number, units: Uint16Array, start: number, end: number): boolean {
-    let at = this.#starts[id] ?? 0;
-    if (this.#units[at - 1] !== end - start) return false;
-    for (let i = start; i < end; i++) if (units[i] !== this.#units[at++]) return false;
+  #text(id: number): string {
+    return this.#decoder.decode(this.#bytes.subarray(this.#tables.bounds[id], this.#tables.bounds[id + 1]));
+  }
+
+  #isAt(start: number, size: number): boolean {
+    for (let i = 0; i < size; i++) if (this.#bytes[start + i] !== this.#wanted[i]) return false;
     return true;
   }
 }
 
-/** FNV-1a over code units, with its upper bits mixed into the lower ones. */
-function hash(units: Uint16Array, start: number, end: number): number {
-  let value = 0x811c9dc5;
-  for (let i = start; i < end; i++) value = Math.imul(value ^ (units[i] ?? 0), 0x01000193);
-  value ^= value >>> 15;
-  value = Math.imul(value, 0x2c1b3c6d);
-  return value ^ (value >>> 13);
+/** Throws `TokenizerError` unless each token is whole UTF-8; gives the bytes of the longest. */
+function checkTexts(bytes: Uint8Array, { bounds, textsStart, textsEnd }: VocabularyTables): number {
+  const count = bounds.length - 1;
+  if (count < 1 || count > MAX_TOKENS) throw broken(`${count} tokens; there must be 1 to ${MAX_TOKENS}`);
+  let longest = 0;
+  let fits = bounds[0] === textsStart && bounds[count] === textsEnd;
+  for (let id = 0; fits && id < count; id++) {
+    const size = (bounds[id + 1] ?? 0) - (bounds[id] ?? 0);
+    fits = size >= 0;
+    longest = Math.max(longest, size);
+  }
+  if (!fits) throw broken("the bounds of the tokens are not those of the texts");
+  const decoder = new TextDecoder("utf-8", { fatal: true }); // in parts, so that it takes no memory
+  try {
+    for (let start = textsStart; start < textsEnd; start += DECODED_AT_ONCE) {
+      decoder.decode(bytes.subarray(start, Math.min(start + DECODED_AT_ONCE, textsEnd)), { stream: true });
+    }
+    decoder.decode();
+  } catch {
+    throw broken("the tokens are not UTF-8");
+  }
+  for (const start of bounds) {
+    if (start < textsEnd && ((bytes[start] ?? 0) & 0xc0) === 0x80) throw broken("a token begins within a character");
+  }
+  return longest;
+}
+
+function checkIndex({ order, buckets }: VocabularyTables, count: number): void {
+  const number = buckets.length - 1;
+  if (number < 1 || number > 2 * count || number & (number - 1)) throw broken(`${number} buckets for ${count} tokens`);
+  for (let i = 0; i < number; i++) {
+    const size = (buckets[i + 1] ?? 0) - (buckets[i] ?? 0);
+    if (size < 0 || size > FULLEST) throw broken(`a bucket has less than 0 or more than ${FULLEST}`);
+  }
+  if (buckets[0] !== 0 || buckets[number] !== order.length) throw broken("the buckets are not those of the tokens");
+  if (order.some((id) => id >= count)) throw broken("there is no token of an id in a bucket");
+}
+
+function checkTypes(types: Uint8Array, count: number): void {
+  if (types.length !== count) throw broken("types and tokens are not equally many");
+  const unknown = types.find((kind) => kind >= KINDS);
+  if (unknown !== undefined) throw broken(`there is no type ${unknown} of tokens`);
+}
+
+function broken(problem: string): MlrError {
+  return new MlrError("TokenizerError", `tokenizer: ${problem}`);
+}
+
+/**
+ * Writes a text in UTF-8; gives how many bytes that are, -1 if they are more than there is room
+ * for. Unpaired surrogates become what is no UTF-8, so that nothing is equal to it.
+ */
+function encode(text: string, into: Uint8Array): number {
+  let size = 0;
+  for (let i = 0; i < text.length; i++) {
+    const point = text.codePointAt(i) ?? 0;
+    if (point < 0x80) {
+      into[size++] = point;
+    } else if (point < 0x800) {
+      into[size++] = 0xc0 | (point >> 6);
+      into[size++] = 0x80 | (point & 0x3f);
+    } else if (point < 0x10000) {
+      into[size++] = 0xe0 | (point >> 12);
+      into[size++] = 0x80 | ((point >> 6) & 0x3f);
+      into[size++] = 0x80 | (point & 0x3f);
+    } else {
+      into[size++] = 0xf0 | (point >> 18);
+      into[size++] = 0x80 | ((point >> 12) & 0x3f);
+      into[size++] = 0x80 | ((point >> 6) & 0x3f);
+      into[size++] = 0x80 | (point & 0x3f);
+      i++;
+    }
+    if (size > into.length) return -1;
+  }
+  return size;
+}
+
+const CRC32 = Uint32Array.from({ length: 256 }, (_, byte) => {
+  for (let bit = 0; bit < 8; bit++) byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1;
+  return byte;
+});
+
+/** The CRC-32 of the first `size` bytes. */
+function crc32(bytes: Uint8Array, size: number): number {
+  let value = -1;
+  for (let i = 0; i < size; i++) value = (CRC32[(value ^ (bytes[i] ?? 0)) & 0xff] ?? 0) ^ (value >>> 8);
+  return ~value;
 }
