@@ -6,6 +6,5 @@ import type { Bytes } from "./platform";
 export const nodeBytes: Bytes = {
   // Web Crypto would copy the bytes, and the copies stay in the C library's heap
   sha256: (bytes) => Promise.resolve(createHash("sha256").update(bytes).digest()),
-  borrow: (size) => new ArrayBuffer(size),
   giveBack: sendAway,
 };

@@ -21,8 +21,6 @@ export type Fetch = (url: string, options?: RequestInit) => Promise<Response>;
 /** What hosts do with many bytes. */
 export interface Bytes {
   sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
-  /** Memory for a while. */
-  borrow(size: number): ArrayBuffer;
   /**
    * Give memory back at once: the collector takes its time over what is not in its heap. Nobody
    * may use the buffer any more.

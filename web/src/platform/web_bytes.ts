@@ -4,7 +4,6 @@ import type { Bytes } from "./platform";
 export function webBytes(giveBack: Bytes["giveBack"]): Bytes {
   return {
     sha256: async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)),
-    borrow: (size) => new ArrayBuffer(size),
     giveBack,
   };
 }

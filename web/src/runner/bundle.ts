@@ -1,4 +1,3 @@
-import { platform } from "#platform";
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
 import { fetchRange } from "../shards/fetch";
@@ -33,10 +32,10 @@ export class Bundle {
     return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network, store);
   }
 
-  /** A small file, checked, from the store or into it, in a borrowed buffer. Throws `FetchError`, `IntegrityError`. */
+  /** A small file, checked, from the store or into it, in a buffer of its own. Throws `FetchError`, `IntegrityError`. */
   async readFile(entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
     const url = this.#place(entry.file);
-    const bytes = new Uint8Array(platform.bytes.borrow(entry.size));
+    const bytes = new Uint8Array(entry.size);
     const file = await this.#store?.file(entry.sha256, url);
     try {
       if (file?.read(0, bytes) && (await sha256(bytes)) === entry.sha256) return bytes;

@@ -11,7 +11,7 @@ export class Buffers {
 
   /** `length` bytes, at most the size of a buffer, that hold anything. */
   take(length: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#free.pop() ?? platform.bytes.borrow(this.#size), 0, length);
+    return new Uint8Array(this.#free.pop() ?? new ArrayBuffer(this.#size), 0, length);
   }
 
   /** Give back the memory of those that are not in use. */
