@@ -1,11 +1,12 @@
 /* The KV cache: for each sequence and layer the keys and values of the positions so far.
  *
  * A layer with a sliding window keeps a ring of what it can still see, one pass more than the
- * window. Cells are f16, or 8 bits in blocks of 32 with a scale, within each head.
+ * window. Each head of a cell is in 16 bits with one scale (heads.c), or in 8 bits with a scale for
+ * each block of 32.
  */
-#include "numeric.h"
+#include "attention.h"
 
-#define SCALED 32 /* values that share a scale */
+#define SCALED 32 /* numbers that share a scale in 8 bits */
 
 EXPORT(mlr_position) int32_t mlr_position(uint32_t sequence) {
   if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
@@ -14,9 +15,12 @@ EXPORT(mlr_position) int32_t mlr_position(uint32_t sequence) {
 
 static Cells place_cells(uint64_t count) {
   const Config *c = &weights.config;
-  if (!state.cache_in_8_bits) return (Cells){.f16 = place(2 * count * c->kv_dim)};
-  return (Cells){.q = place(count * c->kv_dim),
-                 .scale = place(2 * count * c->n_kv_heads * scales_per_head())};
+  Cells cells = {.scale = place(2 * count * c->n_kv_heads * scales_per_head())};
+  if (state.cache_in_8_bits)
+    cells.q8 = place(count * c->kv_dim);
+  else
+    cells.q16 = place(2 * count * c->n_kv_heads * head_width());
+  return cells;
 }
 
 static uint32_t ring_capacity(void) {
@@ -54,13 +58,15 @@ static void store_head_8(const float *x, int8_t *q, uint16_t *scale) {
   }
 }
 
-static void store_head(const Cells *cells, uint64_t cell, uint32_t kv_head, const float *x) {
+typedef uint16_t Round(const float *x, int16_t *out);
+
+static void store_head(const Cells *cells, uint64_t cell, uint32_t kv_head, const float *x, Round *round) {
   const Config *c = &weights.config;
   uint64_t at = cell * c->n_kv_heads + kv_head;
-  if (cells->f16)
-    store_f16(x, c->head_dim, cells->f16 + at * c->head_dim);
+  if (cells->q16)
+    cells->scale[at] = round(x, cells->q16 + at * head_width());
   else
-    store_head_8(x, cells->q + at * c->head_dim, cells->scale + at * scales_per_head());
+    store_head_8(x, cells->q8 + at * c->head_dim, cells->scale + at * scales_per_head());
 }
 
 /* The key and the value, kv_dim floats each, of a token of the pass. */
@@ -69,36 +75,63 @@ void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v)
   const LayerCache *cache = &state.cache[layer];
   uint64_t cell = cell_of(cache, state.pass[token].sequence, state.pass[token].position);
   for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-    store_head(&cache->k, cell, h, k + h * c->head_dim);
-    store_head(&cache->v, cell, h, v + h * c->head_dim);
+    store_head(&cache->k, cell, h, k + h * c->head_dim, round_key);
+    store_head(&cache->v, cell, h, v + h * c->head_dim, round_value);
   }
 }
 
-INLINE void read_head_8(const int8_t *q, const uint16_t *scale, uint32_t from, uint32_t to, float *out) {
-  for (uint32_t start = from; start < to; start += SCALED) {
-    v128_t d = wasm_f32x4_splat(f16_to_f32(scale[start / SCALED]));
-    for (uint32_t i = start; i < min_u32(start + SCALED, to); i += 4) {
+/* Columns `column` … of a head in 8 bits as 16-bit integers of `scale`. */
+static void unpack_8(const Cells *cells, uint64_t at, uint32_t column, uint32_t columns, float scale,
+                     int16_t *out) {
+  const int8_t *q = cells->q8 + at * weights.config.head_dim;
+  const uint16_t *scales = cells->scale + at * scales_per_head();
+  for (uint32_t start = column; start < column + columns; start += SCALED) {
+    v128_t factor = wasm_f32x4_splat(f16_to_f32(scales[start / SCALED]) / scale);
+    for (uint32_t i = start; i < min_u32(start + SCALED, column + columns); i += 4) {
       v128_t wide = wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(q + i)));
-      wasm_v128_store(out + i - from, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), d));
+      v128_t x = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), factor));
+      v128_t n = wasm_i32x4_trunc_sat_f32x4(x);
+      wasm_v128_store64_lane(out + i - column, wasm_i16x8_narrow_i32x4(n, n), 0);
     }
   }
 }
 
-/* Columns `column` … `column + columns - 1` of one head's keys or values of `count` positions as
- * floats: out (count, columns). They begin at a multiple of SCALED. */
-void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
-                uint32_t count, uint32_t kv_head, uint32_t column, uint32_t columns, float *out) {
-  const Config *c = &weights.config;
-  uint32_t dim = c->head_dim;
-  for (uint32_t i = 0; i < count; i++, out += columns) {
-    uint64_t at = cell_of(cache, sequence, position + i) * c->n_kv_heads + kv_head;
-    if (!cells->f16) {
-      read_head_8(cells->q + at * dim, cells->scale + at * scales_per_head(), column, column + columns, out);
-      continue;
-    }
-    const uint16_t *from = cells->f16 + at * dim + column;
-    for (uint32_t d = 0; d < columns; d += 4) wasm_v128_store(out + d, load_f16x4(from + d));
+/* A head's key at a position in 16 bits, (head_dim), and its scale; `room` (head_width) may be used
+ * for it. What comes after head_dim may be anything. */
+const int16_t *read_key(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
+                        int16_t *room, float *scale) {
+  uint64_t at = cell_of(cache, sequence, position) * weights.config.n_kv_heads + kv_head;
+  const Cells *cells = &cache->k;
+  if (cells->q16) {
+    *scale = head_scale(cells->scale[at]);
+    return cells->q16 + at * head_width();
   }
+  float squares = 0.0f; /* of the scales: so the norm is at most 127 sqrt(SCALED squares) */
+  for (uint32_t i = 0; i < scales_per_head(); i++) {
+    float block = f16_to_f32(cells->scale[at * scales_per_head() + i]);
+    squares += block * block;
+  }
+  *scale = key_scale(127.0f * __builtin_sqrtf(SCALED * squares));
+  unpack_8(cells, at, 0, weights.config.head_dim, *scale, room);
+  return room;
+}
+
+/* Columns `column` … `column + columns - 1` of a head's value likewise; they begin at a multiple of
+ * SCALED. */
+const int16_t *read_value(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
+                          uint32_t column, uint32_t columns, int16_t *room, float *scale) {
+  uint64_t at = cell_of(cache, sequence, position) * weights.config.n_kv_heads + kv_head;
+  const Cells *cells = &cache->v;
+  if (cells->q16) {
+    *scale = head_scale(cells->scale[at]);
+    return cells->q16 + at * head_width() + column;
+  }
+  float largest = 0.0f;
+  for (uint32_t i = 0; i < scales_per_head(); i++)
+    largest = larger(__builtin_fabsf(f16_to_f32(cells->scale[at * scales_per_head() + i])), largest);
+  *scale = value_scale(127.0f * largest);
+  unpack_8(cells, at, column, columns, *scale, room);
+  return room;
 }
 
 /* The positions that a token sees in a sliding layer; 0: no layer slides. */
@@ -142,13 +175,12 @@ EXPORT(mlr_truncate) int32_t mlr_truncate(uint32_t sequence, uint32_t n) {
 
 static void copy_cells(const Cells *cells, uint64_t from, uint64_t to, uint64_t count) {
   const Config *c = &weights.config;
-  uint64_t scales = (uint64_t)c->n_kv_heads * scales_per_head();
-  if (cells->f16) {
-    __builtin_memmove(cells->f16 + to * c->kv_dim, cells->f16 + from * c->kv_dim, 2 * count * c->kv_dim);
-  } else {
-    __builtin_memmove(cells->q + to * c->kv_dim, cells->q + from * c->kv_dim, count * c->kv_dim);
-    __builtin_memmove(cells->scale + to * scales, cells->scale + from * scales, 2 * count * scales);
-  }
+  uint64_t scales = (uint64_t)c->n_kv_heads * scales_per_head(), width = c->n_kv_heads * head_width();
+  if (cells->q16)
+    __builtin_memmove(cells->q16 + to * width, cells->q16 + from * width, 2 * count * width);
+  else
+    __builtin_memmove(cells->q8 + to * c->kv_dim, cells->q8 + from * c->kv_dim, count * c->kv_dim);
+  __builtin_memmove(cells->scale + to * scales, cells->scale + from * scales, 2 * count * scales);
 }
 
 /* Make sequence `to` the first `n` positions of `from`; refused where truncating `from` would be. */
@@ -190,9 +222,11 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
   }
   for (uint32_t p = first; p < state.sequences[sequence].position; p++)
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-      read_cells(cache, &cache->k, sequence, p, 1, h, 0, c->head_dim, state.cells);
-      rotate(state.cells, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
-      store_head(&cache->k, cell_of(cache, sequence, p), h, state.cells);
+      float scale, *key = state.k;
+      const int16_t *q = read_key(cache, sequence, p, h, state.cells, &scale);
+      for (uint32_t i = 0; i < c->head_dim; i++) key[i] = (float)q[i] * scale;
+      rotate(key, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
+      store_head(&cache->k, cell_of(cache, sequence, p), h, key, round_key);
     }
 }
 

@@ -89,7 +89,7 @@ static void finish_heads(float *heads, uint32_t n_heads, const Tensor *norm, con
   }
 }
 
-/* Queries, keys and values of one token made complete; keys and values into the cache. */
+/* Queries, keys and values of one token made complete and rounded; keys and values into the cache. */
 static void finish_qkv(uint32_t layer, uint32_t token) {
   const Config *c = &weights.config;
   float *q = nth_row(state.q, token, c->q_dim);
@@ -100,6 +100,7 @@ static void finish_qkv(uint32_t layer, uint32_t token) {
   const float *angles = layer_rotates(c, layer) ? rope_angles(token, layer_slides(c, layer)) : NULL;
   finish_heads(q, c->n_heads, layer_tensor(layer, ATTN_Q_NORM), angles);
   finish_heads(k, c->n_kv_heads, layer_tensor(layer, ATTN_K_NORM), angles);
+  store_queries(token, q);
   store_cells(layer, token, k, v);
 }
 

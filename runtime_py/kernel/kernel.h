@@ -172,11 +172,11 @@ typedef struct {
   Quantized block256; /* one scale per 256: for Q4_K, Q6_K */
 } Activations;
 
-/* Keys or values of a layer, as f16 or in 8 bits; a cell is what one position has. */
+/* Keys or values of a layer, in 16 bits or in 8; a cell is what one position has. */
 typedef struct {
-  uint16_t *f16;   /* (n_sequences, capacity, kv_dim); NULL: in 8 bits */
-  int8_t *q;       /* (n_sequences, capacity, kv_dim) */
-  uint16_t *scale; /* (n_sequences, capacity, n_kv_heads, ceil(head_dim / 32)) f16 */
+  int16_t *q16;    /* (n_sequences, capacity, n_kv_heads, head_width); NULL: in 8 bits */
+  int8_t *q8;      /* (n_sequences, capacity, kv_dim) */
+  uint16_t *scale; /* (n_sequences, capacity, n_kv_heads, scales_per_head) f16 */
 } Cells;
 
 typedef struct {
@@ -251,9 +251,11 @@ typedef struct {
   Run *texts;        /* (batch) of an encoder's pass */
   uint32_t n_texts;
   float *slopes;     /* (n_heads) of ALiBi; 0: none */
+  int16_t *queries;  /* (batch, n_heads, head_width) */
+  float *query_scales; /* (batch, n_heads) attention's own scale in them */
   float *scores;     /* (n_threads, ROWS, BLOCK) of attention */
   float *all_scores; /* (n_kv_heads, blocks, group, BLOCK) of a token whose positions threads divide */
-  float *cells;      /* (n_threads, CELLS, head_dim) keys or values as floats */
+  int16_t *cells;    /* (n_threads, BLOCK + 2, head_width) values in pairs, or unpacked from 8 bits */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
   float *logits;     /* (max_outputs, n_vocab) */
   bool choosing;     /* the pass looks for the largest logits only: `logits` are bounds of them */
@@ -332,7 +334,6 @@ void scale_row(float *x, float factor, uint32_t n);
 void finish_linear(const Tensor *linear, float *row, uint32_t first, uint32_t n);
 void activate(const float *x, const float *up, uint32_t n, float *out);
 void cap_row(float *x, float cap, uint32_t n);
-void store_f16(const float *x, uint32_t n, uint16_t *out);
 
 /* rope.c */
 void rope_frequencies(void);
@@ -351,8 +352,6 @@ bool pool(uint32_t n, uint32_t n_embeddings);
 /* cache.c */
 void place_cache(void);
 void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v);
-void read_cells(const LayerCache *cache, const Cells *cells, uint32_t sequence, uint32_t position,
-                uint32_t count, uint32_t kv_head, uint32_t column, uint32_t columns, float *out);
 void advance(uint32_t sequence, uint32_t position);
 INLINE bool is_ring(const LayerCache *cache) { return cache->capacity < state.n_ctx; }
 /* Where a position lies in a layer's keys and values; an encoder's texts lie one after the other. */
@@ -361,8 +360,12 @@ INLINE uint64_t cell_of(const LayerCache *cache, uint32_t sequence, uint32_t pos
   uint32_t start = is_ring(cache) ? state.sequences[sequence].ring_start : 0;
   return (uint64_t)sequence * cache->capacity + (position + start) % cache->capacity;
 }
-/* Of each head's keys or values: blocks that share a scale in 8 bits. */
-INLINE uint32_t scales_per_head(void) { return (weights.config.head_dim + 31) / 32; }
+/* Of each head's key or value: blocks that have a scale. */
+INLINE uint32_t scales_per_head(void) {
+  return state.cache_in_8_bits ? (weights.config.head_dim + 31) / 32 : 1;
+}
+/* Of a head's row in 16 bits. */
+INLINE uint32_t head_width(void) { return round_up(weights.config.head_dim, 8); }
 
 /* open.c */
 uint64_t place_anew(void); /* the heap's start, which is handed out next */
@@ -381,6 +384,7 @@ void split_fused(void);
 void place_attention(void);
 void prepare_attention(void);
 void plan_attention(void);
+void store_queries(uint32_t token, const float *q);
 bool attention(uint32_t layer, uint32_t thread);
 
 /* sampler.c */

@@ -102,27 +102,3 @@ void cap_row(float *x, float cap, uint32_t n) {
   v128_t by = wasm_f32x4_splat(cap);
   for (uint32_t i = 0; i < n; i += 4) wasm_v128_store(x + i, soft_cap_f32x4(wasm_v128_load(x + i), by));
 }
-
-/* Four floats to f16 in the low halves of the lanes, as f32_to_f16 does it. */
-INLINE v128_t f16_lanes(v128_t x) {
-  v128_t bits = wasm_v128_and(x, wasm_i32x4_const_splat(0x7fffffff));
-  v128_t sign = wasm_v128_and(wasm_u32x4_shr(x, 16), wasm_i32x4_const_splat(0x8000));
-  v128_t odd = wasm_v128_and(wasm_u32x4_shr(bits, 13), wasm_i32x4_const_splat(1));
-  v128_t rounded = wasm_i32x4_add(wasm_i32x4_add(bits, wasm_i32x4_const_splat((int)0xc8000fff)), odd);
-  v128_t half = wasm_f32x4_const_splat(0.5f);
-  v128_t subnormal = wasm_i32x4_sub(wasm_f32x4_add(bits, half), half);
-  v128_t is_nan = wasm_i32x4_gt(bits, wasm_i32x4_const_splat(0x7f800000));
-  v128_t large = wasm_v128_bitselect(wasm_i32x4_const_splat(0x7e00), wasm_i32x4_const_splat(0x7c00), is_nan);
-  v128_t h = wasm_v128_bitselect(subnormal, wasm_u32x4_shr(rounded, 13),
-                                 wasm_i32x4_lt(bits, wasm_i32x4_const_splat(0x38800000)));
-  h = wasm_v128_bitselect(large, h, wasm_i32x4_ge(bits, wasm_i32x4_const_splat(0x47800000)));
-  return wasm_v128_or(h, sign);
-}
-
-/* n a multiple of 4 */
-void store_f16(const float *x, uint32_t n, uint16_t *out) {
-  for (uint32_t i = 0; i < n; i += 4) {
-    v128_t h = f16_lanes(wasm_v128_load(x + i));
-    wasm_v128_store64_lane(out + i, wasm_u16x8_narrow_i32x4(h, h), 0);
-  }
-}

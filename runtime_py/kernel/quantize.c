@@ -11,14 +11,7 @@ INLINE float largest_magnitude(const float *x, uint32_t n) {
   v128_t largest = wasm_f32x4_const_splat(0.0f);
   for (uint32_t i = 0; i < n; i += 4)
     largest = wasm_f32x4_pmax(largest, wasm_f32x4_abs(wasm_v128_load(x + i)));
-  float m = 0.0f;
-#define LANE(i) m = m < wasm_f32x4_extract_lane(largest, i) ? wasm_f32x4_extract_lane(largest, i) : m
-  LANE(0);
-  LANE(1);
-  LANE(2);
-  LANE(3);
-#undef LANE
-  return m;
+  return largest_f32x4(largest);
 }
 
 /* Eight values times `inverse`, rounded, as int16; the saturation never shows on finite input. */

@@ -13,7 +13,7 @@ typedef struct {
   uint32_t in_8_bits, reserved;
 } Saved;
 
-enum { SAVED_VERSION = 1 };
+enum { SAVED_VERSION = 2 };
 
 /* A part of the saved form is being copied: bytes [at, end) of it, between `staging` and memory. */
 typedef struct {
@@ -38,15 +38,14 @@ static void copy_part(Copy *copy, void *memory, uint64_t size) {
 static void copy_cells(Copy *copy, const LayerCache *cache, const Cells *cells, uint32_t sequence,
                        uint32_t first, uint32_t end) {
   const Config *c = &weights.config;
-  uint64_t scales = (uint64_t)c->n_kv_heads * scales_per_head();
+  uint64_t scales = (uint64_t)c->n_kv_heads * scales_per_head(), width = c->n_kv_heads * head_width();
   for (uint32_t p = first; p < end; p++) {
     uint64_t cell = cell_of(cache, sequence, p);
-    if (cells->f16) {
-      copy_part(copy, cells->f16 + cell * c->kv_dim, 2ull * c->kv_dim);
-    } else {
-      copy_part(copy, cells->q + cell * c->kv_dim, c->kv_dim);
-      copy_part(copy, cells->scale + cell * scales, 2 * scales);
-    }
+    if (cells->q16)
+      copy_part(copy, cells->q16 + cell * width, 2 * width);
+    else
+      copy_part(copy, cells->q8 + cell * c->kv_dim, c->kv_dim);
+    copy_part(copy, cells->scale + cell * scales, 2 * scales);
   }
 }
 

@@ -2,8 +2,7 @@
 
 The comparisons and their tolerances are those of `test_kernel_reference`, where the reasons are:
 the kernel may be no more than 1.3 times as far from exact arithmetic as its rounding explains; and
-with F32 matrices, the first token that meets no edge between two steps of the rounding agrees to
-the precision of float32 sums.
+with F32 matrices, few numbers meet an edge between two steps of the rounding.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def test_logits(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
         ours = every_logits(engine, TOKENS)
     assert rms(ours - exact) < 1.3 * rms(rounded - exact)
     if weight_type == "F32":
-        assert np.abs(ours - rounded).max(axis=1).min() < 1e-5 * rounded.std()
+        assert rms(ours - rounded) < 0.6 * rms(rounded - exact)
 
 
 @pytest.mark.parametrize(

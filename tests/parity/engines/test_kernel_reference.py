@@ -1,22 +1,24 @@
 """The kernel's logits against the reference engine in float64, which shares no code with it.
 
 The kernel rounds on purpose, as llama.cpp does: activations to 8 bits before a quantized
-matrix, keys and values to float16. Its remaining error is that of float32 sums, about 1e-7.
-Two comparisons follow, and neither has a tolerance chosen by trial:
+matrix, and what attention multiplies to 16. Its remaining error is that of float32 sums, about
+1e-7. Two comparisons follow, and neither has a tolerance chosen by trial:
 
 *Against exact arithmetic.* The reference engine says what the rounding itself costs: the
 distance between its exact logits and its logits with `kernel_rounding`. The kernel may be
 no more than 1.3 times as far from the exact ones. (1% to 5% of the logits' deviation on
-quantized models, 0.05% on float ones, where only the cache rounds.)
+quantized models, 0.02% on float ones, where only attention rounds.)
 
 *Against the same rounding.* Here float32 sums are all that differs. But a difference of 1e-7
 can push a value over the edge between two of the 8-bit steps, and that step, about 1/127 of
 a value, comes out at 1e-2 in the logits; over several layers almost every token meets such an
 edge (llama.cpp differs from itself for the same reason). So: with one layer, most tokens meet
 none, and the median token agrees to 1e-5 of the deviation (float models: 1e-4, because the edges
-of float16 are 127 times as dense and a step 4 to 8 times as small); and through all layers, the
-first token to meet none agrees as well. A wrong layout, norm, rotation, scale or window cannot
-hide in that.
+of 16 bits are hundreds of times as dense, every token meets some, and a step is as much smaller);
+and through all layers, the first token to meet none agrees as well. In float models, where there is
+none such, few numbers meet an edge: with one in a hundred of them off by a step, which is sqrt(12)
+times the deviation of rounding, the difference is 0.35 times what rounding itself costs; 0.6 is
+allowed. A wrong layout, norm, rotation, scale or window cannot hide in that.
 """
 
 from __future__ import annotations
@@ -71,7 +73,10 @@ def test_all_layers(case: TinyCase, tiny: Callable[[TinyCase], Path]) -> None:
     exact = reference(path, TOKENS, kernel_rounding=False)
     rounded = reference(path, TOKENS, kernel_rounding=True)
     assert rms(ours - exact) < 1.3 * rms(rounded - exact)
-    assert largest_of_each_token(ours, rounded).min() < 3e-5
+    if case.arguments["quantization"] in FLOATS:
+        assert rms(ours - rounded) < 0.6 * rms(rounded - exact)
+    else:
+        assert largest_of_each_token(ours, rounded).min() < 3e-5
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mlr.engines.reference.heads import round_keys, round_values, round_weights
 from mlr.engines.reference.operations import Array, Weights, softcap, softmax
 from mlr.engines.reference.positions import alibi_slopes, rotate, rotation
 from mlr.formats.model_config import ModelConfig
@@ -21,6 +22,7 @@ class Cache:
         shape = (config.n_layers, context_length, config.n_kv_heads, config.head_dim)
         self.keys = np.zeros(shape, dtype)  # (layer, position, kv head, dimension), rotated
         self.values = np.zeros(shape, dtype)  # (layer, position, kv head, dimension)
+        self.scales = np.ones((*shape[:-1], 1), dtype)  # of values, where they are integers
         self.position = 0  # how many positions are filled
 
     @property
@@ -30,8 +32,8 @@ class Cache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that both arrays take."""
-        return self.keys.nbytes + self.values.nbytes
+        """Bytes that the arrays take."""
+        return self.keys.nbytes + self.values.nbytes + self.scales.nbytes
 
 
 def attention(
@@ -55,10 +57,12 @@ def attention(
             factor = x.dtype.type(c.rope_attention_factor)
             cos, sin = cos * factor, sin * factor
         q, k = rotate(c, q, cos, sin), rotate(c, k, cos, sin)
+    if weights.kernel_rounding:
+        q, k = round_keys(q), round_keys(k)
+        v, cache.scales[layer, positions] = round_values(v)
     cache.keys[layer, positions], cache.values[layer, positions] = k, v
     end = positions[-1] + 1
-    keys = cache.keys[layer, :end].astype(x.dtype)
-    values = cache.values[layer, :end].astype(x.dtype)
+    keys, values, scales = (a[layer, :end] for a in (cache.keys, cache.values, cache.scales))
 
     # Every group of n_heads / n_kv_heads query heads shares one key and value head.
     groups = q.reshape(n, c.n_kv_heads, -1, c.head_dim)
@@ -73,6 +77,9 @@ def attention(
     if c.slides(layer):
         seen &= distance < c.sliding_window
     shares = softmax(np.where(seen, scores, -np.inf))
+    shares = shares * scales.transpose(1, 2, 0)[:, :, None]  # (kv head, 1, 1, position)
+    if weights.kernel_rounding:
+        shares = round_weights(shares)
     mixed = np.einsum("hgnm,mhd->nhgd", shares, values, optimize=True).reshape(n, -1)
     prefix = f"blk.{layer}."
     if c.sub_norms:

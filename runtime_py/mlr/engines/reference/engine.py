@@ -57,8 +57,8 @@ class ReferenceEngine:
         """An engine on `tensors`: GGUF name to (type, shape as rows and columns, bytes).
 
         `dtype` is "float32", or "float64" for an oracle. `kernel_rounding` rounds what the
-        kernel rounds (activations to 8 bits before a quantized matrix, keys and values to
-        float16), so that the two differ by the rounding of sums alone.
+        kernel rounds (activations to 8 bits before a quantized matrix, what attention multiplies
+        to 16), so that the two differ by the rounding of sums alone.
 
         Raises `FormatError` for a tensor that is missing or has another shape than the
         configuration asks for, `UnsupportedModelError` for a type that is not computed on.
@@ -83,8 +83,7 @@ class ReferenceEngine:
                 )
             weights[expected.name] = dequantize(type_name, data, expected.shape, dtype)
         types = {name: tensors[name][0] for name in weights}
-        kept = "float16" if kernel_rounding else dtype
-        states = [SequenceState(config, context_length, kept) for _ in range(sequences)]
+        states = [SequenceState(config, context_length, dtype) for _ in range(sequences)]
         model = Transformer(
             config, Weights(config, weights, types, kernel_rounding), context_length
         )

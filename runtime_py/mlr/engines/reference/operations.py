@@ -28,7 +28,7 @@ class Weights:
         kernel_rounding: bool,
     ) -> None:
         self._arrays, self._types = arrays, types
-        self._kernel_rounding = kernel_rounding
+        self.kernel_rounding = kernel_rounding
         self.dtype = arrays["token_embd.weight"].dtype
         self._epsilon = self.dtype.type(config.norm_epsilon)
         self._centred = config.norm == "layer"
@@ -53,7 +53,7 @@ class Weights:
         return self._product(x, name + ".weight", self._arrays[name + ".weight"][expert])
 
     def _product(self, x: Array, name: str, matrix: Array) -> Array:
-        if self._kernel_rounding:
+        if self.kernel_rounding:
             x = quantize_activations(x, self._types[name])
         y: Array = x @ matrix.T
         return y
