@@ -248,7 +248,7 @@ async def load(
     threads: int | None = None,
     context_length: int | None = None,
     sequences: int = 1,
-    kv_type: CacheType = "f16",
+    kv_type: CacheType = "q16",
     pooling: str | None = None,
     memory_limit: int | None = None,
     draft: str | os.PathLike[str] | None = None,

@@ -158,7 +158,7 @@ def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     config = ModelConfig.from_gguf(file.metadata, shapes)
     descriptor = build_descriptor(config, file.tensors)
     (folder / "descriptor").write_bytes(descriptor)
-    needs = plan(descriptor, KernelOptions(CONTEXT, options.threads, 1, "f16"))
+    needs = plan(descriptor, KernelOptions(CONTEXT, options.threads, 1, "q16"))
     (folder / "stream.wasm").write_bytes(wasmtime.wat2wasm(STREAM))
     noise = np.random.default_rng(1).integers(100, config.n_vocab - 1, options.prompt_tokens)
     job = {

@@ -28,7 +28,7 @@ def open_kernel(
     context_length: int = 256,
     threads: int = 1,
     sequences: int = 1,
-    kv_type: CacheType = "f16",
+    kv_type: CacheType = "q16",
     build: str = BUILDS[0],
     started: int | None = None,
 ) -> Iterator[KernelEngine]:

@@ -35,7 +35,7 @@ def test_the_kernel_says_what_the_reference_says(model: mlr.SyncModel, bert_bund
         assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-5)
     with mlr.load_sync(bert_bundle, engine="reference") as reference:
         expected = np.array(reference.embed(TEXTS).vectors)
-    # The kernel keeps keys and values as float16, 2^-11 off, and here numbers are below 1/2.
+    # The kernel's attention multiplies numbers of 16 bits, and here those given are below 1/2.
     assert np.abs(np.array(made.vectors) - expected).max() < 5e-4
     assert (np.array(made.vectors) * expected).sum(axis=1).min() > 0.99999
 

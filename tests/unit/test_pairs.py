@@ -116,7 +116,7 @@ def test_the_kernel_ranks_as_the_reference_does(model: mlr.SyncModel, ranking_bu
         expected = reference.rerank("a cat", DOCUMENTS)
     assert [ranked.index for ranked in made.results] == [r.index for r in expected.results]
     scores = [ranked.score for ranked in made.results]
-    # The kernel keeps keys and values as float16, 2^-11 off.
+    # The kernel's attention multiplies numbers of 16 bits.
     assert scores == pytest.approx([r.score for r in expected.results], abs=1e-3)
     assert scores == sorted(scores, reverse=True)
     assert max(scores) - min(scores) > 0.01

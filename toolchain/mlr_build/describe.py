@@ -18,7 +18,7 @@ from mlr_build.sources import OpenedSource
 __all__ = ["describe_bundle", "describe_source", "kv_cache_bytes"]
 
 CONTEXT_LENGTHS = (512, 2048, 8192, 32768, 131072)
-_KV_ELEMENT_BYTES = 2  # f16
+_KV_ELEMENT_BYTES = 2
 _SHOWN_TEXT = 200  # characters of a metadata value
 
 
@@ -112,9 +112,9 @@ def describe_bundle(manifest: Manifest) -> dict[str, Any]:
 
 
 def kv_cache_bytes(config: ModelConfig, context_length: int) -> int:
-    """Bytes of an f16 KV cache; layers with a sliding window keep no more than the window.
+    """Bytes of a KV cache in 16 bits, but for its scales.
 
-    An encoder keeps nothing between its texts.
+    Layers with a sliding window keep no more than the window. An encoder keeps nothing between its texts.
     """
     if not config.causal:
         return 0

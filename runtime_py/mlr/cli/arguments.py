@@ -77,8 +77,8 @@ def add_loading_options(parser: argparse.ArgumentParser, *, engine: bool = True)
     )
     parser.add_argument(
         "--kv-type",
-        choices=("f16", "q8"),
-        default="f16",
+        choices=("q16", "q8"),
+        default="q16",
         help="how the KV cache is held; q8 takes half the memory (default: %(default)s)",
     )
 

@@ -4,8 +4,8 @@ transformers is the models' authors' own account of what they compute, and share
 GGUF. It and the reference engine compute in float64, but for transformers' norms and rotary angles,
 which many of its models compute in float32 whatever their type: hence the tolerance, a few
 float32 roundings of the logits' deviation after some layers (measured: up to 2e-6). The kernel
-keeps keys and values in float16, which costs it up to 5e-3 of the deviation. What is read wrong
-is off by more than 1e-1.
+rounds what attention multiplies to 16 bits, which costs it up to 5e-3 of the deviation. What is
+read wrong is off by more than 1e-1.
 """
 
 from __future__ import annotations

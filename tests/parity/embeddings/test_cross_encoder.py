@@ -1,9 +1,9 @@
 """A cross-encoder with random weights against sentence-transformers' own.
 
 It is a folder as transformers writes it, and as sentence-transformers does. The scores are
-probabilities. The reference engine differs by float32's rounding alone; the kernel keeps keys and
-values in float16 (measured: up to 7e-4). What other weight types do to a score is held to the
-reference engine in tests/parity/engines.
+probabilities. The reference engine differs by float32's rounding alone; the kernel rounds
+what attention multiplies to 16 bits (measured: up to 7e-4). What other weight types do to a score
+is held to the reference engine in tests/parity/engines.
 """
 
 from __future__ import annotations

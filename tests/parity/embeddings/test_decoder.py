@@ -1,7 +1,7 @@
 """A decoder whose last token's state is the embedding, as Qwen3-Embedding, against transformers.
 
 The states are those after the last norm, of length 1. transformers computes in float64; the
-reference engine differs by float32's rounding, the kernel by keys and values in float16.
+reference engine differs by float32's rounding, the kernel by attention in 16 bits.
 """
 
 from __future__ import annotations

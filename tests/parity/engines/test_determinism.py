@@ -60,7 +60,7 @@ def test_threads_builds_and_cuts(case: TinyCase, tiny: Callable[[TinyCase], Path
         assert logits_after(path, CUTS["growing pieces"], build=build, threads=2) == expected, build
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8"])
+@pytest.mark.parametrize("kv_type", ["q16", "q8"])
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("name", ["gemma3-MIXED", "llama-F32-narrow-heads"])
 def test_every_token(

@@ -1,9 +1,9 @@
 """Thousands of positions: rotary angles, biases and attention far from the beginning.
 
 The other comparisons end after 150 tokens. Here the kernel's last logits of a long text are held
-to the reference engine's in float64, which rounds keys and values to float16 as the kernel does.
-What is left is float32's rounding, and a key or value here and there on the other side of an edge
-between two steps of the rounding: 2^-11 of one of thousands.
+to the reference engine's in float64, which rounds what attention multiplies to 16 bits as the
+kernel does. What is left is float32's rounding, and a number here and there on the other side of an
+edge between two steps of the rounding.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def test_requests_side_by_side_are_answered_as_without(tiny_bundle: Path) -> Non
                 threads=1,
                 context_length=None,
                 parallel=2,
-                kv_type="f16",
+                kv_type="q16",
                 draft=str(tiny_bundle),
                 progress=lambda _: nullcontext(),
             )

@@ -32,7 +32,7 @@ async def serving(bundle: Path, parallel: int) -> AsyncIterator[tuple[ServedMode
             threads=2,
             context_length=None,
             parallel=parallel,
-            kv_type="f16",
+            kv_type="q16",
             draft=None,
             progress=lambda _: nullcontext(),
         )

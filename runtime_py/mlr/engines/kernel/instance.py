@@ -9,7 +9,7 @@ from mlr.engines.base import MemoryReport
 
 __all__ = ["CacheType", "KernelInstance", "KernelOptions", "KernelPlan"]
 
-CacheType = Literal["f16", "q8"]
+CacheType = Literal["q16", "q8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class KernelOptions:
     context_length: int
     threads: int
     sequences: int = 1
-    kv_type: CacheType = "f16"
+    kv_type: CacheType = "q16"
 
     @property
     def flags(self) -> int:

@@ -29,7 +29,7 @@ async def plan_variant(
     threads: int | None,
     context_length: int | None,
     sequences: int = 1,
-    kv_type: CacheType = "f16",
+    kv_type: CacheType = "q16",
 ) -> KernelPlan:
     """What loading a variant would take, for `context_length` tokens (default: up to 4096).
 
@@ -47,7 +47,7 @@ async def plan_variant(
         if not isinstance(value, int) or not 1 <= value <= most:
             raise RequestError(f"{name} must be between 1 and {most}, got {value!r:.40}")
     if kv_type not in get_args(CacheType):
-        raise RequestError(f"kv_type must be f16 or q8, got {kv_type!r}")
+        raise RequestError(f"kv_type must be q16 or q8, got {kv_type!r}")
     if host.thread_limit_reason() is not None:
         threads = 1
     descriptor = build_descriptor(config, variant.tensors)

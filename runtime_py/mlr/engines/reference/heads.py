@@ -1,4 +1,4 @@
-"""Queries, keys, values and their weights rounded to integers as the kernel's attention rounds them.
+"""Queries, keys, values and weights rounded to integers as the kernel's attention rounds them.
 
 As with `activations`, the reference engine then differs from the kernel by floating-point rounding
 alone. The kernel's `heads.c` and `attention.c` say why the limits are what they are.
@@ -53,7 +53,8 @@ def round_weights(x: Array) -> Array:
 
 def _as_kept(scale: NDArray[np.float32]) -> NDArray[np.float32]:
     kept = np.maximum(scale * _SCALE_UNIT, _SMALLEST_SCALE).astype(np.float16)
-    return kept.astype(np.float32) / _SCALE_UNIT
+    scales: NDArray[np.float32] = kept.astype(np.float32) / _SCALE_UNIT
+    return scales
 
 
 def _multiples(x: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[Any]:

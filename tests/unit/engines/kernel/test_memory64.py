@@ -83,7 +83,7 @@ async def load(path: Path, host: CPythonHost, sequences: int) -> KernelEngine:
         threads=2,
         context_length=4096,
         sequences=sequences,
-        kv_type="f16",
+        kv_type="q16",
         memory_limit=None,
         on_progress=None,
     )

@@ -49,7 +49,7 @@ def pair(
 ) -> Iterator[Pair]:
     name = request.param.split()[0]
     path = tiny_gguf(tmp_path_factory.mktemp("models") / "m.gguf", architecture=name)
-    kv_type: CacheType = "q8" if "q8" in request.param else "f16"
+    kv_type: CacheType = "q8" if "q8" in request.param else "q16"
     threads = 2 if "threads" in request.param else 1
     with (
         open_kernel(
@@ -254,14 +254,14 @@ def test_another_model_or_cache_type_is_refused(tmp_path: Path) -> None:
         assert enough.position() == 20
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8"])
+@pytest.mark.parametrize("kv_type", ["q16", "q8"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type: CacheType) -> None:
     """In one layer a token's key and value depend on the token and its position alone, so a
-    shifted sequence must be what the tokens left give, but for keys being rounded twice: to
-    f16 (2^-12 of a key) or to 8 bits (0.5% of it, 2% in the worst case), which moves logits by
-    about as much, the worst of 301 by a few times that. Keys
-    left where they were would move them by more than their deviation.
+    shifted sequence must be what the tokens left give, but for keys being rounded twice: to 16
+    bits (2^-17 of a key's norm) or to 8 (0.5% of a key, 2% in the worst case), which moves logits
+    by about as much, the worst of 301 by a few times that. Keys left where they were would move
+    them by more than their deviation.
     """
     path = tiny_gguf(tmp_path / "m.gguf", architecture=architecture, quantization="F32", n_layers=1)
     with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:
@@ -275,7 +275,7 @@ def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type:
         assert engine.position() == len(left)
         engine.evaluate([9])
         error = np.abs(last_logits(engine) - expected).max() / expected.std()
-        assert error < (0.005 if kv_type == "f16" else 0.1)
+        assert error < (0.001 if kv_type == "q16" else 0.1)
         # a second time, and on to where rings wrap around
         engine.evaluate(TOKENS[20:70])
         engine.shift(0, 45)
@@ -284,7 +284,7 @@ def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type:
         engine.truncate(0)
         engine.evaluate([*[*left, 9, *TOKENS[20:70]][45:], 11])
         error = np.abs(last_logits(engine) - shifted).max() / shifted.std()
-        assert error < (0.005 if kv_type == "f16" else 0.1)
+        assert error < (0.001 if kv_type == "q16" else 0.1)
 
 
 def test_shifting_refuses_what_would_be_wrong(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_shifting_refuses_what_would_be_wrong(tmp_path: Path) -> None:
 def test_eight_bits_take_half_the_memory_and_cost_little(tmp_path: Path) -> None:
     """Blocks of 32 normally distributed values have a largest of 2.1 deviations on average, so
     steps of 2.1/127 of one and errors of 1/sqrt(12) of that: 0.5% of keys and values. Scores err
-    by as much of themselves, and logits by a little more, as f16's 0.03% is much less.
+    by as much of themselves, and logits by a little more, as the 0.01% of 16 bits is much less.
     """
     path = tiny_gguf(tmp_path / "m.gguf", architecture="llama", quantization="F32")
 
@@ -313,7 +313,7 @@ def test_eight_bits_take_half_the_memory_and_cost_little(tmp_path: Path) -> None
             engine.evaluate(TOKENS)
             return last_logits(engine), engine.memory.kv_cache
 
-    (wide, wide_bytes), (narrow, narrow_bytes) = run("f16"), run("q8")
+    (wide, wide_bytes), (narrow, narrow_bytes) = run("q16"), run("q8")
     assert narrow_bytes < 0.55 * wide_bytes
     error = float(np.sqrt(np.mean((wide - narrow) ** 2)) / wide.std())
     assert 0.0005 < error < 0.02
