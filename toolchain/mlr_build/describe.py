@@ -114,7 +114,8 @@ def describe_bundle(manifest: Manifest) -> dict[str, Any]:
 def kv_cache_bytes(config: ModelConfig, context_length: int) -> int:
     """Bytes of a KV cache in 16 bits, but for its scales.
 
-    Layers with a sliding window keep no more than the window. An encoder keeps nothing between its texts.
+    Layers with a sliding window keep no more than the window. An encoder keeps nothing between its
+    texts.
     """
     if not config.causal:
         return 0
