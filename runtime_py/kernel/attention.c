@@ -22,6 +22,9 @@ static bool has_few_tasks(void) {
   return c->causal && c->n_kv_heads < state.n_threads && c->n_heads / c->n_kv_heads <= ROWS;
 }
 
+/* Of `state.cells`: values in pairs, and where they are in 8 bits the same unpacked. */
+static uint32_t room_rows(void) { return state.cache_in_8_bits ? 2 * BLOCK : BLOCK; }
+
 void place_attention(void) {
   state.slopes = place(4ull * weights.config.n_heads);
   state.texts = place(sizeof(Run) * (uint64_t)state.batch);
@@ -29,7 +32,7 @@ void place_attention(void) {
   state.queries = place(2ull * state.batch * weights.config.n_heads * head_width());
   state.query_scales = place(4ull * state.batch * weights.config.n_heads);
   state.scores = place(4ull * state.n_threads * ROWS * BLOCK);
-  state.cells = place(2ull * state.n_threads * (BLOCK + 2) * head_width());
+  state.cells = place(2ull * state.n_threads * room_rows() * head_width());
   if (has_few_tasks())
     state.all_scores = place(4ull * weights.config.n_heads * (round_up(state.n_ctx, BLOCK) + BLOCK));
 }
@@ -110,7 +113,7 @@ static void end_mix(Rows *rows, uint32_t columns) {
 
 static float *own_scores(uint32_t thread) { return state.scores + (uint64_t)thread * ROWS * BLOCK; }
 static int16_t *own_cells(uint32_t thread) {
-  return state.cells + (uint64_t)thread * (BLOCK + 2) * head_width();
+  return state.cells + (uint64_t)thread * room_rows() * head_width();
 }
 
 /* Tasks count heads of a key/value head first, then key/value heads, then runs of tokens. */

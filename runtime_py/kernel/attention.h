@@ -8,14 +8,9 @@
 uint16_t round_key(const float *x, int16_t *out);
 uint16_t round_value(const float *x, int16_t *out);
 float head_scale(uint16_t scale);
+v128_t head_scales(v128_t scales);
 float key_scale(float norm);
 float value_scale(float largest);
-
-/* cache.c */
-const int16_t *read_key(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
-                        int16_t *room, float *scale);
-const int16_t *read_value(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
-                          uint32_t column, uint32_t columns, int16_t *room, float *scale);
 
 #define UNSEEN (-__builtin_inff()) /* a score */
 
@@ -24,6 +19,12 @@ enum {
   BLOCK = 64, /* positions between two looks at the largest score */
   CELLS = 16, /* keys at a time: a part of a block that fits the first-level cache */
 };
+
+/* Keys or values of a block. */
+typedef struct {
+  const int16_t *rows[BLOCK];
+  float scales[BLOCK];
+} Cell16;
 
 /* The rows of a task, and how far each has come. */
 typedef struct {
@@ -38,7 +39,11 @@ typedef struct {
   float step[ROWS]; /* what 1 of an integer weight is, of the block under way */
 } Rows;
 
-/* blocks.c; `room` holds BLOCK + 2 rows of head_width integers. */
+/* cache.c */
+void read_cells(const LayerCache *cache, bool keys, uint32_t sequence, uint32_t position, uint32_t count,
+                uint32_t kv_head, uint32_t column, uint32_t columns, int16_t *room, Cell16 *out);
+
+/* blocks.c; `room` holds 2 BLOCK rows of head_width integers. */
 uint32_t end_in_block(const Rows *rows, uint32_t start, uint32_t *first);
 void score_cells(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, uint32_t start,
                  uint32_t count, int16_t *room);

@@ -45,18 +45,15 @@ INLINE void score_4(const Rows *rows, uint32_t r, uint32_t count, const int16_t 
  * `count` gets some score. */
 void score_cells(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, uint32_t start,
                         uint32_t count, int16_t *room) {
-  const int16_t *keys[CELLS];
-  float scales[CELLS];
-  for (uint32_t i = 0; i < round_up(count, 4); i++)
-    keys[i] = read_key(&state.cache[layer], sequence, start + min_u32(i, count - 1), kv_head,
-                       room + i * head_width(), &scales[i]);
+  Cell16 keys;
+  read_cells(&state.cache[layer], true, sequence, start, count, kv_head, 0, weights.config.head_dim, room, &keys);
   float *scores = rows->scores + start % BLOCK;
   for (uint32_t r = 0; r < rows->n; r += 2)
     for (uint32_t i = 0; i < count; i += 4) {
       if (r + 1 < rows->n)
-        score_4(rows, r, 2, keys + i, scales + i, scores + i);
+        score_4(rows, r, 2, keys.rows + i, keys.scales + i, scores + i);
       else
-        score_4(rows, r, 1, keys + i, scales + i, scores + i);
+        score_4(rows, r, 1, keys.rows + i, keys.scales + i, scores + i);
     }
 }
 
@@ -203,13 +200,12 @@ void mix_block(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, 
                       uint32_t column, uint32_t columns, int16_t *room) {
   uint32_t first, last = end_in_block(rows, start, &first), width = round_up(columns, 8);
   float scales[BLOCK] = {0};
-  for (uint32_t at = first; at < last; at += 2) {
-    const int16_t *two[2];
-    for (uint32_t i = 0; i < 2; i++) /* an odd end is there twice, the second time with the weight 0 */
-      two[i] = read_value(&state.cache[layer], sequence, start + min_u32(at + i, last - 1), kv_head, column,
-                          columns, room + (BLOCK + i) * width, &scales[at + i]);
-    interleave(two[0], two[1], width, room + (at - first) * width);
-  }
+  Cell16 values;
+  read_cells(&state.cache[layer], false, sequence, start + first, last - first, kv_head, column, columns,
+             room + BLOCK * head_width(), &values);
+  __builtin_memcpy(scales + first, values.scales, 4 * (last - first));
+  for (uint32_t i = 0; i < last - first; i += 2) /* an odd end is there twice, once with the weight 0 */
+    interleave(values.rows[i], values.rows[i + 1], width, room + i * width);
   weigh(rows, start, scales, columns);
   mix_pairs(rows, room, first, (last - first + 1) / 2, columns);
 }

@@ -80,58 +80,65 @@ void store_cells(uint32_t layer, uint32_t token, const float *k, const float *v)
   }
 }
 
-/* Columns `column` … of a head in 8 bits as 16-bit integers of `scale`. */
-static void unpack_8(const Cells *cells, uint64_t at, uint32_t column, uint32_t columns, float scale,
-                     int16_t *out) {
-  const int8_t *q = cells->q8 + at * weights.config.head_dim;
-  const uint16_t *scales = cells->scale + at * scales_per_head();
+/* Columns `column` … of a head in 8 bits as 16-bit integers; returns their scale. For a key the largest
+ * scale of a block bounds the norm. */
+static float unpack_8(const Cells *cells, uint64_t at, uint32_t column, uint32_t columns, bool key,
+                      int16_t *out) {
+  uint32_t dim = weights.config.head_dim, blocks = scales_per_head();
+  const int8_t *q = cells->q8 + at * dim;
+  const uint16_t *scales = cells->scale + at * blocks;
+  float largest = 0.0f;
+  for (uint32_t i = 0; i < blocks; i++) largest = larger(f16_to_f32(scales[i] & 0x7fff), largest);
+  float scale = key ? key_scale(127.0f * __builtin_sqrtf((float)dim) * largest) : value_scale(127.0f * largest);
+  float inverse = 1.0f / scale;
+  const v128_t magic = wasm_f32x4_const_splat(0x1.8p23f);
   for (uint32_t start = column; start < column + columns; start += SCALED) {
-    v128_t factor = wasm_f32x4_splat(f16_to_f32(scales[start / SCALED]) / scale);
-    for (uint32_t i = start; i < min_u32(start + SCALED, column + columns); i += 4) {
-      v128_t wide = wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(q + i)));
-      v128_t x = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wide), factor));
-      v128_t n = wasm_i32x4_trunc_sat_f32x4(x);
-      wasm_v128_store64_lane(out + i - column, wasm_i16x8_narrow_i32x4(n, n), 0);
+    v128_t factor = wasm_f32x4_splat(f16_to_f32(scales[start / SCALED]) * inverse);
+    for (uint32_t i = start; i < min_u32(start + SCALED, column + columns); i += 8) {
+      v128_t eight = wasm_i16x8_load8x8(q + i);
+      v128_t low = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(eight));
+      v128_t high = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(eight));
+      low = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(low, factor), magic), magic);
+      high = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(high, factor), magic), magic);
+      wasm_v128_store(out + i - column, wasm_i16x8_narrow_i32x4(low, high));
     }
   }
+  return scale;
 }
 
-/* A head's key at a position in 16 bits, (head_dim), and its scale; `room` (head_width) may be used
- * for it. What comes after head_dim may be anything. */
-const int16_t *read_key(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
-                        int16_t *room, float *scale) {
-  uint64_t at = cell_of(cache, sequence, position) * weights.config.n_kv_heads + kv_head;
-  const Cells *cells = &cache->k;
-  if (cells->q16) {
-    *scale = head_scale(cells->scale[at]);
-    return cells->q16 + at * head_width();
+/* Columns `column` … `column + columns - 1` of one head's keys or values of `count` positions in 16
+ * bits, and their scales. They begin at a multiple of SCALED; what comes after head_dim may be
+ * anything. The last position is repeated up to a multiple of four. `room` (positions, head_width) may
+ * be used for them. */
+void read_cells(const LayerCache *cache, bool keys, uint32_t sequence, uint32_t position, uint32_t count,
+                uint32_t kv_head, uint32_t column, uint32_t columns, int16_t *room, Cell16 *out) {
+  const Config *c = &weights.config;
+  const Cells *cells = keys ? &cache->k : &cache->v;
+  uint64_t cell = cell_of(cache, sequence, position), end = ((uint64_t)sequence + 1) * cache->capacity;
+  for (uint32_t i = 0; i < count; i += 4) {
+    uint64_t at[4];
+    for (uint32_t j = 0; j < 4; j++) {
+      at[j] = cell * c->n_kv_heads + kv_head;
+      if (i + j + 1 >= count) continue;
+      cell++;
+      if (c->causal && cell == end) cell -= cache->capacity;
+    }
+    v128_t scales;
+    if (cells->q16) {
+      for (uint32_t j = 0; j < 4; j++) out->rows[i + j] = cells->q16 + at[j] * head_width() + column;
+      const uint16_t *s = cells->scale;
+      scales = head_scales(wasm_i32x4_make(s[at[0]], s[at[1]], s[at[2]], s[at[3]]));
+    } else {
+      float s[4];
+      for (uint32_t j = 0; j < 4; j++) {
+        int16_t *row = room + (i + j) * head_width();
+        s[j] = unpack_8(cells, at[j], column, columns, keys, row);
+        out->rows[i + j] = row;
+      }
+      scales = wasm_f32x4_make(s[0], s[1], s[2], s[3]);
+    }
+    wasm_v128_store(out->scales + i, scales);
   }
-  float squares = 0.0f; /* of the scales: so the norm is at most 127 sqrt(SCALED squares) */
-  for (uint32_t i = 0; i < scales_per_head(); i++) {
-    float block = f16_to_f32(cells->scale[at * scales_per_head() + i]);
-    squares += block * block;
-  }
-  *scale = key_scale(127.0f * __builtin_sqrtf(SCALED * squares));
-  unpack_8(cells, at, 0, weights.config.head_dim, *scale, room);
-  return room;
-}
-
-/* Columns `column` … `column + columns - 1` of a head's value likewise; they begin at a multiple of
- * SCALED. */
-const int16_t *read_value(const LayerCache *cache, uint32_t sequence, uint32_t position, uint32_t kv_head,
-                          uint32_t column, uint32_t columns, int16_t *room, float *scale) {
-  uint64_t at = cell_of(cache, sequence, position) * weights.config.n_kv_heads + kv_head;
-  const Cells *cells = &cache->v;
-  if (cells->q16) {
-    *scale = head_scale(cells->scale[at]);
-    return cells->q16 + at * head_width() + column;
-  }
-  float largest = 0.0f;
-  for (uint32_t i = 0; i < scales_per_head(); i++)
-    largest = larger(__builtin_fabsf(f16_to_f32(cells->scale[at * scales_per_head() + i])), largest);
-  *scale = value_scale(127.0f * largest);
-  unpack_8(cells, at, column, columns, *scale, room);
-  return room;
 }
 
 /* The positions that a token sees in a sliding layer; 0: no layer slides. */
@@ -220,11 +227,12 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
     state.rope[2 * i] = (float)cosine;
     state.rope[2 * i + 1] = -(float)sine;
   }
+  Cell16 one;
   for (uint32_t p = first; p < state.sequences[sequence].position; p++)
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-      float scale, *key = state.k;
-      const int16_t *q = read_key(cache, sequence, p, h, state.cells, &scale);
-      for (uint32_t i = 0; i < c->head_dim; i++) key[i] = (float)q[i] * scale;
+      float *key = state.k;
+      read_cells(cache, true, sequence, p, 1, h, 0, c->head_dim, state.cells, &one);
+      for (uint32_t i = 0; i < c->head_dim; i++) key[i] = (float)one.rows[0][i] * one.scales[0];
       rotate(key, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
       store_head(&cache->k, cell_of(cache, sequence, p), h, key, round_key);
     }

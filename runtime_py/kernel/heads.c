@@ -19,6 +19,12 @@
 
 float head_scale(uint16_t scale) { return f16_to_f32(scale & 0x7fff) * (1.0f / SCALE_UNIT); }
 
+/* Four of them, as integers. */
+v128_t head_scales(v128_t scales) {
+  v128_t bits = wasm_v128_and(wasm_i32x4_shl(scales, 13), wasm_i32x4_const_splat(0x0fffffff));
+  return wasm_f32x4_mul(bits, wasm_f32x4_const_splat(0x1p112f / SCALE_UNIT));
+}
+
 /* The scale of a query or a key of this norm, whose entries are well below it; of a value. */
 float key_scale(float norm) { return larger(norm / LARGEST_NORM, SMALLEST_SCALE / SCALE_UNIT); }
 float value_scale(float largest) { return larger(largest / LARGEST_VALUE, SMALLEST_SCALE / SCALE_UNIT); }

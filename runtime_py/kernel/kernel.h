@@ -255,7 +255,7 @@ typedef struct {
   float *query_scales; /* (batch, n_heads) attention's own scale in them */
   float *scores;     /* (n_threads, ROWS, BLOCK) of attention */
   float *all_scores; /* (n_kv_heads, blocks, group, BLOCK) of a token whose positions threads divide */
-  int16_t *cells;    /* (n_threads, BLOCK + 2, head_width) values in pairs, or unpacked from 8 bits */
+  int16_t *cells;    /* (n_threads, room_rows, head_width) values in pairs; what was in 8 bits */
   Activations input; /* what the next matrix multiplies: n_embd, q_dim or n_ff wide */
   float *logits;     /* (max_outputs, n_vocab) */
   bool choosing;     /* the pass looks for the largest logits only: `logits` are bounds of them */
