@@ -46,7 +46,8 @@ INLINE void score_4(const Rows *rows, uint32_t r, uint32_t count, const int16_t 
 void score_cells(Rows *rows, uint32_t layer, uint32_t sequence, uint32_t kv_head, uint32_t start,
                         uint32_t count, int16_t *room) {
   Cell16 keys;
-  read_cells(&state.cache[layer], true, sequence, start, count, kv_head, 0, weights.config.head_dim, room, &keys);
+  const LayerCache *cache = &state.cache[layer];
+  read_cells(cache, true, sequence, start, count, kv_head, 0, weights.config.head_dim, room, &keys);
   float *scores = rows->scores + start % BLOCK;
   for (uint32_t r = 0; r < rows->n; r += 2)
     for (uint32_t i = 0; i < count; i += 4) {

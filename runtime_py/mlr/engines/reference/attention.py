@@ -22,7 +22,8 @@ class Cache:
         shape = (config.n_layers, context_length, config.n_kv_heads, config.head_dim)
         self.keys = np.zeros(shape, dtype)  # (layer, position, kv head, dimension), rotated
         self.values = np.zeros(shape, dtype)  # (layer, position, kv head, dimension)
-        self.scales = np.ones((*shape[:-1], 1), dtype)  # of values, where they are integers
+        # Of values that are integers: with `kernel_rounding`, for a sequence that only grows.
+        self.scales = np.ones((*shape[:-1], 1), dtype)
         self.position = 0  # how many positions are filled
 
     @property
@@ -32,8 +33,8 @@ class Cache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the arrays take."""
-        return self.keys.nbytes + self.values.nbytes + self.scales.nbytes
+        """Bytes that keys and values take."""
+        return self.keys.nbytes + self.values.nbytes
 
 
 def attention(
