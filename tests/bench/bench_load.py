@@ -14,9 +14,10 @@ peak memory  the most that is resident while it loads, answers the short prompt 
              fills the context, so that the KV cache is in memory (wllama clears its cache at the
              start, and gets none), less the same host idle: with the library imported, no model
              loaded. So it is what the model costs whoever has the host anyway. Everything that
-             loading brings in counts (wasmtime, Python's modules, workers), also what an operating
-             system could take back.
- of a process  its resident set, of which the system keeps the maximum; idle is after the import.
+             loading brings in counts (wasmtime, an engine's modules, workers), also what an
+             operating system could take back.
+ of a process  its resident set, of which the system keeps the maximum; idle is after the import of
+             what loads (`from mlr import load_sync`, `from llama_cpp import Llama`).
  of a browser  what all its processes have allocated (shared pages divided among them), sampled
              while it works, and its programs' pages that are in memory at the end. Idle is a visit
              of its own, when it has settled: the page with its module imported, and for Python a

@@ -1,7 +1,7 @@
 """A model in a process of its own: `load.py ENGINE PATH THREADS CONTEXT SHORT LONG`; prints JSON.
 
 ENGINE is mlr or llama_cpp. Peak memory is what the process has resident at most, less what it has
-after the import.
+after the import of what loads: mlr imports nothing until a name is used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LOADERS = {"mlr": "load_sync", "llama_cpp": "Llama"}
+
 Generate = Callable[[str, int], Any]
 
 
@@ -23,12 +25,12 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
 
 
-def load(engine: Any, path: str, threads: int, context: int) -> Generate:
+def load(name: str, loader: Any, path: str, threads: int, context: int) -> Generate:
     """A function of a prompt and a number of tokens."""
-    if engine.__name__ == "mlr":
-        model = engine.load_sync(path, threads=threads, context_length=context)
+    if name == "mlr":
+        model = loader(path, threads=threads, context_length=context)
         return lambda prompt, count: model.generate(prompt, max_tokens=count)
-    llama = engine.Llama(
+    llama = loader(
         path,
         n_ctx=context,
         n_threads=threads,
@@ -42,10 +44,10 @@ def load(engine: Any, path: str, threads: int, context: int) -> Generate:
 def main() -> None:
     """Load, answer a short prompt, then one that fills the context."""
     name, path, threads, context, short, long = sys.argv[1:]
-    engine = importlib.import_module(name)
+    loader = getattr(importlib.import_module(name), LOADERS[name])
     baseline = resident("VmRSS")
     start = time.perf_counter()
-    generate = load(engine, path, int(threads), int(context))
+    generate = load(name, loader, path, int(threads), int(context))
     loaded = time.perf_counter()
     generate(short, 1)
     answered = time.perf_counter()
