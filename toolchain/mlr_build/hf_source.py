@@ -12,6 +12,7 @@ from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import UnsupportedModelError
 from mlr.formats.source import FileSource
 from mlr_build.convert_hf import convert_folder
+from mlr_build.hf_weights import weight_files
 from mlr_build.huggingface import WEIGHTS
 from mlr_build.progress import Progress
 from mlr_build.sources import OpenedSource
@@ -20,7 +21,7 @@ from mlr_build.work_folder import work_folder
 
 __all__ = ["converted", "unpack_folder"]
 
-_FILES = {".json", ".safetensors", ".md"}
+_FILES = {".json", ".safetensors", ".jinja", ".md"}
 
 
 @contextlib.contextmanager
@@ -28,11 +29,10 @@ def converted(
     folder: Path, described: OpenedSource, quantization: str, progress: Progress
 ) -> Iterator[OpenedSource]:
     """The folder's model as GGUF; `described` says all but that. The file is gone afterwards."""
-    size = (folder / WEIGHTS).stat().st_size
+    size = sum(path.stat().st_size for path in weight_files(folder) if path.is_file())
     store = cache_directory() / DOWNLOADS / "converted"
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(work_folder(store, "converting")) / "model.gguf"
-        ensure_free(store, 2 * size)  # bfloat16 may become float32
         try:
             result = convert_folder(folder, target, quantization, progress)
         except OSError as error:

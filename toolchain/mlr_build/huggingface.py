@@ -11,11 +11,19 @@ from typing import Any
 from mlr.bundle.manifest import EmbeddingSettings
 from mlr.errors import FormatError, UnsupportedModelError
 
-__all__ = ["SentenceSettings", "is_huggingface", "license_of", "read_json", "sentence_settings"]
+__all__ = [
+    "SentenceSettings",
+    "chat_template",
+    "is_huggingface",
+    "license_of",
+    "read_json",
+    "sentence_settings",
+]
 
 MAX_JSON_BYTES = 64 << 20
 MAX_TOKENS = 1 << 24  # where there is no limit, transformers writes 10^30
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # of the files instead of it, NAME-00001-of-… each
 _POOLING = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -25,7 +33,8 @@ _POOLING = {
 
 def is_huggingface(folder: Path) -> bool:
     """Whether the folder holds a model of this kind."""
-    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file()
+    weights = (folder / WEIGHTS, folder / INDEX)
+    return (folder / "config.json").is_file() and any(path.is_file() for path in weights)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -134,3 +143,23 @@ def license_of(folder: Path) -> str | None:
     match = re.match(r"---\n(.*?)\n---", head, re.DOTALL)
     named = re.search(r"^license:\s*([A-Za-z0-9._-]{1,60})\s*$", match[1], re.M) if match else None
     return named[1] if named else None
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template, of several the default one; raises `FormatError`."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise FormatError(str(path), "file", 0, f"is larger than {MAX_JSON_BYTES} bytes")
+        try:
+            return path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(str(path), "file", error.start, "is not UTF-8") from None
+    path = folder / "tokenizer_config.json"
+    template: Any = read_json(path).get("chat_template") if path.is_file() else None
+    if isinstance(template, list):
+        named = [entry for entry in template if isinstance(entry, dict)]
+        template = next((e.get("template") for e in named if e.get("name") == "default"), None)
+    if template is not None and not isinstance(template, str):
+        raise FormatError(str(path), "chat_template", 0, "must be text")
+    return template

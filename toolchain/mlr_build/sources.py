@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlr.errors import RequestError
 from mlr.formats.detect import detect, require_packageable
 from mlr.formats.source import ByteSource, FileSource
-from mlr_build.huggingface import WEIGHTS, is_huggingface
+from mlr_build.huggingface import is_huggingface
 from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
 from mlr_build.progress import Progress
 from mlr_build.split_gguf import first_part, join_parts, part_paths, split_name
@@ -90,9 +90,10 @@ def _open_path(path: Path, progress: Progress, quantization: str) -> Iterator[Op
         raise RequestError(f"{path}: there is no such file or folder")
     if path.is_dir() and is_huggingface(path) and not any(path.glob("*.gguf")):
         from mlr_build.hf_source import converted
+        from mlr_build.hf_weights import weight_files
 
         name = path.resolve().name
-        weights = FileSource(path / WEIGHTS)
+        weights = FileSource(weight_files(path)[0])
         described = OpenedSource(weights, origin=name, stem=name, licenses=_licenses_in(path))
         with weights, converted(path, described, quantization, progress) as opened:
             yield opened

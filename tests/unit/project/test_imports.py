@@ -59,7 +59,7 @@ THIRD_PARTY = {
     "mlr.server": {"starlette", "uvicorn", "pydantic", "pydantic_core"},
     "mlr.engines.reference": {"numpy"},
     "mlr.tokenizer.chat_sandbox": {"jinja2"},
-    "mlr_build.number_types": {"numpy"},
+    "mlr_build.numbers": {"numpy"},
     "mlr.hosts.pyodide": {"js", "pyodide", "pyodide_js"},
 }
 

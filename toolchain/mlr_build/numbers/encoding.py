@@ -6,17 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from mlr.errors import MissingDependencyError
+import numpy as np
+from numpy.typing import NDArray
+
 from mlr.formats.safetensors import SafetensorsTensor
 from mlr.formats.source import ByteSource
 
-try:
-    import numpy as np
-    from numpy.typing import NDArray
-except ModuleNotFoundError as error:
-    raise MissingDependencyError("numpy", "reference", "converting safetensors") from error
-
-__all__ = ["FLOAT_DTYPES", "encode_rows"]
+__all__ = ["FLOAT_DTYPES", "encode_rows", "floats", "whole_rows"]
 
 Floats = NDArray[np.float32]
 
@@ -27,15 +23,22 @@ _Q8_BLOCK = 32
 
 def encode_rows(source: ByteSource, tensor: SafetensorsTensor, kind: str) -> Iterator[bytes]:
     """The tensor's numbers as GGUF's `kind` (F32, F16 or Q8_0), a few rows at a time."""
+    for _, data in whole_rows(source, tensor):
+        yield _encoded(floats(data, tensor.dtype), kind)
+
+
+def whole_rows(source: ByteSource, tensor: SafetensorsTensor) -> Iterator[tuple[int, bytes]]:
+    """The tensor's bytes, a few rows at a time, each time with their place in the file."""
     rows = math.prod(tensor.shape[:-1])
     row_bytes = tensor.size // max(rows, 1)
     step = max(_BLOCK_BYTES // max(row_bytes, 1), 1) * row_bytes
     for start in range(0, tensor.size, step or 1):
-        data = source.read_at(tensor.offset + start, min(step, tensor.size - start))
-        yield _encoded(_floats(data, tensor.dtype), kind)
+        place = tensor.offset + start
+        yield place, source.read_at(place, min(step, tensor.size - start))
 
 
-def _floats(data: bytes, dtype: str) -> Floats:
+def floats(data: bytes, dtype: str) -> Floats:
+    """The numbers in bytes of one of `FLOAT_DTYPES`."""
     if dtype == "BF16":  # the upper half of a float32
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(data, {"F32": "<f4", "F16": "<f2"}[dtype]).astype(np.float32)
