@@ -1,4 +1,4 @@
-"""A tiny BitNet in a folder as Hugging Face's libraries write it, packed by NumPy alone."""
+"""A tiny BitNet, or Llama with its layers, in a Hugging Face folder, packed by NumPy alone."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def shapes(width: int = WIDTH) -> dict[str, tuple[int, int]]:
 
 
 def tiny_bitnet(
-    folder: Path, *, width: int = WIDTH, shards: int = 1, **quantization: Any
+    folder: Path, *, llama: bool = False, width: int = WIDTH, shards: int = 1, **quantization: Any
 ) -> tuple[Path, Stored]:
-    """The folder, and what its tensors are.
+    """The folder, and what its tensors are; those of a Llama have two norms less in a layer.
 
     With `quantization_mode="online"` the matrices are floats, without `linear_class` plain ones.
     """
@@ -67,7 +67,7 @@ def tiny_bitnet(
         prefix = f"model.layers.{layer}."
         for name, length in (
             *(("input_layernorm", width), ("post_attention_layernorm", width)),
-            *(("self_attn.attn_sub_norm", width), ("mlp.ffn_sub_norm", INNER)),
+            *(() if llama else (("self_attn.attn_sub_norm", width), ("mlp.ffn_sub_norm", INNER))),
         ):
             tensors[f"{prefix}{name}.weight"] = _floats(draw.normal(1, 0.2, length))
         for name, shape in shapes(width).items():
@@ -80,7 +80,7 @@ def tiny_bitnet(
                 tensors[f"{prefix}{name}.weight_scale"] = _floats(np.array([factor]))
             else:
                 tensors[f"{prefix}{name}.weight"] = _floats(draw.normal(0, 0.05, shape))
-    bitnet_files(folder, width=width, **quantization)
+    bitnet_files(folder, llama=llama, width=width, **quantization)
     if shards == 1:
         write_safetensors(folder / "model.safetensors", tensors, format="pt")
         return folder, tensors
@@ -94,13 +94,15 @@ def tiny_bitnet(
     return folder, tensors
 
 
-def bitnet_files(folder: Path, *, width: int = WIDTH, **quantization: Any) -> None:
+def bitnet_files(
+    folder: Path, *, llama: bool = False, width: int = WIDTH, **quantization: Any
+) -> None:
     """All but the tensors."""
     folder.mkdir(parents=True)
     config = {
-        "model_type": "bitnet",
-        "architectures": ["BitNetForCausalLM"],
-        "hidden_act": "relu2",
+        "model_type": "llama" if llama else "bitnet",
+        "architectures": ["LlamaForCausalLM" if llama else "BitNetForCausalLM"],
+        "hidden_act": "silu" if llama else "relu2",
         "hidden_size": width,
         "intermediate_size": INNER,
         "num_hidden_layers": LAYERS,

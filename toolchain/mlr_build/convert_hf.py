@@ -13,7 +13,7 @@ from mlr.bundle.storage import ensure_free
 from mlr.errors import FormatError, UnsupportedModelError
 from mlr.formats.ggml_types import FILE_TYPES, TYPES
 from mlr_build.bert import BERT
-from mlr_build.bitnet import BITNET
+from mlr_build.bitnet import BITNET, LLAMA
 from mlr_build.gguf_writer import TensorToWrite, write_gguf
 from mlr_build.hf_family import Config, Family
 from mlr_build.hf_weights import StoredTensor, Weights, open_weights
@@ -22,7 +22,7 @@ from mlr_build.progress import Progress
 
 __all__ = ["Converted", "convert_folder"]
 
-FAMILIES = {"bert": BERT, "bitnet": BITNET}
+FAMILIES = {"bert": BERT, "bitnet": BITNET, "llama": LLAMA}
 
 
 @dataclass(frozen=True, slots=True)

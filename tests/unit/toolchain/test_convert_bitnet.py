@@ -116,6 +116,50 @@ def test_plain(tmp_path: Path, progress: Progress) -> None:
     assert np.array_equal(found["blk.0.attn_output.weight"], weight.astype("f2").astype("f4"))
 
 
+def test_llama(tmp_path: Path, progress: Progress) -> None:
+    """Of each head of queries and keys, rows that are rotated together become neighbours."""
+    folder, given = tiny_bitnet(tmp_path / "m", llama=True, **DIVIDED)
+    manifest = make(folder, tmp_path / "bundle", progress)
+    config = manifest.variants[0].config
+    assert (config.architecture, config.activation, config.sub_norms) == ("llama", "silu", False)
+    assert (config.rope_style, config.head_dim, config.n_kv_heads) == ("interleaved", 64, 2)
+    convert_folder(folder, tmp_path / "m.gguf", "f16", progress)
+    found, types = written(tmp_path / "m.gguf")
+    for x, heads in (("q", 4), ("k", 2), ("v", 0)):
+        rows = ternary(given[f"model.layers.1.self_attn.{x}_proj.weight"][1])
+        for head in range(heads):
+            first = 64 * head
+            place = [first + i // 2 + 32 * (i % 2) for i in range(64)]
+            matrix = found[f"blk.1.attn_{x}.weight"][first : first + 64]
+            assert np.array_equal(matrix, rows[place])
+        if not heads:
+            assert np.array_equal(found[f"blk.1.attn_{x}.weight"], rows)
+        assert types[f"blk.1.attn_{x}.weight"] == "TQ2_0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "reason"),
+    [
+        ({"quantization_config": None}, UnsupportedModelError, "'llama' is converted"),
+        ({"hidden_act": "relu2"}, UnsupportedModelError, "only 'silu'"),
+        ({"mlp_bias": True}, UnsupportedModelError, "mlp_bias is True"),
+        ({"num_attention_heads": 3}, FormatError, "q_proj.weight.* has not 3 heads"),
+        ({"num_key_value_heads": 5}, FormatError, "k_proj.weight.* has not 5 heads"),
+    ],
+)
+def test_odd_llamas(
+    tmp_path: Path,
+    progress: Progress,
+    changes: dict[str, Any],
+    error: type[LoadError],
+    reason: str,
+) -> None:
+    folder, _ = tiny_bitnet(tmp_path / "m", llama=True, **OFFLINE)
+    change(folder / "config.json", **changes)
+    with pytest.raises(error, match=reason):
+        make(folder, tmp_path / "bundle", progress)
+
+
 def make(folder: Path, out: Path, progress: Progress, quantization: str = "f16") -> Manifest:
     with open_source(str(folder), progress, quantization=quantization) as opened:
         return package(opened, out, progress).manifest
@@ -156,7 +200,7 @@ def change(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("file", "changes", "error", "reason"),
     [
-        ("config.json", {"model_type": "llama"}, UnsupportedModelError, "converted: bert, bitnet"),
+        ("config.json", {"model_type": "falcon"}, UnsupportedModelError, "converted: bert, bitnet"),
         ("config.json", {"hidden_act": "silu"}, UnsupportedModelError, "only 'relu2'"),
         ("config.json", {"attention_bias": True}, UnsupportedModelError, "attention_bias is True"),
         ("config.json", {"hidden_size": 1 << 40}, FormatError, "hidden_size"),

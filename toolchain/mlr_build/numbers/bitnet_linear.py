@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -15,9 +15,12 @@ from mlr_build.hf_weights import StoredTensor, Weights
 from mlr_build.numbers.encoding import FLOAT_DTYPES, floats
 from mlr_build.numbers.ternary import (
     PACKED_ROWS,
+    Codes,
+    encode_codes,
+    interleaved,
     mean_magnitude,
-    packed_rows,
-    rounded_rows,
+    packed_codes,
+    rounded_codes,
     ternary_type,
 )
 
@@ -25,44 +28,54 @@ __all__ = ["ternary_tensors"]
 
 
 def ternary_tensors(
-    weights: Weights, names: Iterable[tuple[str, str]], layers: str
+    weights: Weights, names: Iterable[tuple[str, str]], layers: str, heads: Mapping[str, int]
 ) -> list[TensorToWrite]:
     """The matrices of the layers, each with its factor; they are taken out of `weights`.
 
     `names` are patterns of the matrices' names with what each becomes. `layers` says what they
     hold: "online" floats to be rounded, "multiplied" or "divided" packed weights with a number
-    that multiplies or divides what comes out of them. Raises `FormatError` for broken ones, and
-    `UnsupportedModelError` for other types of numbers.
+    that multiplies or divides what comes out of them. The rows of those in `heads` ("attn_q") are
+    interleaved, head by head. Raises `FormatError` for broken ones, and `UnsupportedModelError`
+    for other types of numbers.
     """
     found: list[TensorToWrite] = []
     for pattern, becomes in names:
         for old in [name for name in weights if re.fullmatch(pattern, name)]:
             stored, new = weights.pop(old), re.sub(pattern, becomes, old)
+            codes: Callable[[], Iterator[Codes]]
             if layers == "online":
-                matrix, factor = _to_be_rounded(stored, new)
+                rows, columns = _matrix(stored, FLOAT_DTYPES).shape
+                mean = mean_magnitude(stored)
+                codes, factor = partial(rounded_codes, stored, mean), np.float32(mean)
             else:
+                rows, columns = _matrix(stored, ("U8",)).shape
+                rows *= PACKED_ROWS
                 scale = weights.pop(old + "_scale", None)
                 if scale is None:
                     raise FormatError(stored.source.name, old + "_scale", 0, "is missing")
-                matrix, factor = _packed(stored, new), _number(scale)
+                codes, factor = partial(packed_codes, stored), _number(scale)
                 factor = factor if layers == "multiplied" else np.float32(1) / factor
-            found += [matrix, _one(new.removesuffix("weight") + "scale", factor)]
+            n_heads = heads.get(new.split(".")[2], 0)
+            if n_heads and rows % (2 * n_heads):
+                raise FormatError(
+                    stored.source.name, old, stored.tensor.offset, f"has not {n_heads} heads"
+                )
+            found += [
+                _ternary(new, (rows, columns), codes, n_heads),
+                _one(new.removesuffix("weight") + "scale", factor),
+            ]
     return found
 
 
-def _packed(stored: StoredTensor, name: str) -> TensorToWrite:
-    tensor = _matrix(stored, ("U8",))
-    rows, columns = tensor.shape
-    kind = ternary_type(columns)
-    shape = (PACKED_ROWS * rows, columns)
-    return TensorToWrite(name, kind, shape, partial(packed_rows, stored, kind))
+def _ternary(
+    name: str, shape: tuple[int, int], codes: Callable[[], Iterator[Codes]], heads: int
+) -> TensorToWrite:
+    kind = ternary_type(shape[1])
 
+    def blocks() -> Iterator[bytes]:
+        return encode_codes(interleaved(codes(), heads) if heads else codes(), kind)
 
-def _to_be_rounded(stored: StoredTensor, name: str) -> tuple[TensorToWrite, np.float32]:
-    tensor = _matrix(stored, FLOAT_DTYPES)
-    kind, mean = ternary_type(tensor.shape[1]), mean_magnitude(stored)
-    rows = partial(rounded_rows, stored, mean, kind)
-    return TensorToWrite(name, kind, tensor.shape, rows), np.float32(mean)
+    return TensorToWrite(name, kind, shape, blocks)
 
 
 def _matrix(stored: StoredTensor, dtypes: tuple[str, ...]) -> SafetensorsTensor:

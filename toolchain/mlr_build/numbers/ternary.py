@@ -7,7 +7,7 @@ is 1, and the matrix's own factor is a tensor of one float32, which loses nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,22 @@ from mlr.formats.ggml_types import TYPES
 from mlr_build.hf_weights import StoredTensor
 from mlr_build.numbers.encoding import floats, whole_rows
 
-__all__ = ["PACKED_ROWS", "mean_magnitude", "packed_rows", "rounded_rows", "ternary_type"]
+__all__ = [
+    "PACKED_ROWS",
+    "Codes",
+    "encode_codes",
+    "interleaved",
+    "mean_magnitude",
+    "packed_codes",
+    "rounded_codes",
+    "ternary_type",
+]
 
 PACKED_ROWS = 4  # that a stored row of bytes holds
 _LEAST_MAGNITUDE = 1e-5
 _ONE = np.frombuffer(np.float16(1).tobytes(), np.uint8)
 
-Codes = NDArray[np.uint8]
+Codes = NDArray[np.uint8]  # (rows, columns) of weights + 1
 
 
 def ternary_type(columns: int) -> str:
@@ -31,8 +40,8 @@ def ternary_type(columns: int) -> str:
     return "F16" if columns % TYPES["TQ2_0"].block_size else "TQ2_0"
 
 
-def packed_rows(stored: StoredTensor, kind: str) -> Iterator[bytes]:
-    """The rows of a packed matrix as `kind`, from bytes (rows / 4, columns).
+def packed_codes(stored: StoredTensor) -> Iterator[Codes]:
+    """The rows of a packed matrix, a few at a time, from bytes (rows / 4, columns).
 
     The two lowest bits of all bytes are the first quarter of the rows, the next two the second,
     and so on. Raises `FormatError` for bits that are no ternary weight.
@@ -44,7 +53,7 @@ def packed_rows(stored: StoredTensor, kind: str) -> Iterator[bytes]:
             if codes.max() > 2:
                 place = offset + int(codes.argmax())
                 raise FormatError(source.name, tensor.name, place, "holds 3, which is not ternary")
-            yield _encoded(codes, kind)
+            yield codes.reshape(-1, tensor.shape[1])
 
 
 def mean_magnitude(stored: StoredTensor) -> float:
@@ -63,17 +72,28 @@ def mean_magnitude(stored: StoredTensor) -> float:
     return max(mean, _LEAST_MAGNITUDE)
 
 
-def rounded_rows(stored: StoredTensor, mean: float, kind: str) -> Iterator[bytes]:
-    """The rows of a matrix of floats as `kind`: -1, 0 or 1, whichever times `mean` is nearest."""
-    scale = np.float32(1) / np.float32(mean)
-    for _, data in whole_rows(stored.source, stored.tensor):
-        rounded = np.rint(floats(data, stored.tensor.dtype) * scale)
-        yield _encoded((np.clip(rounded, -1, 1) + 1).astype(np.uint8), kind)
+def rounded_codes(stored: StoredTensor, mean: float) -> Iterator[Codes]:
+    """The rows of a matrix of floats: -1, 0 or 1, whichever times `mean` is nearest."""
+    tensor, scale = stored.tensor, np.float32(1) / np.float32(mean)
+    for _, data in whole_rows(stored.source, tensor):
+        rounded = np.rint(floats(data, tensor.dtype) * scale)
+        yield (np.clip(rounded, -1, 1) + 1).astype(np.uint8).reshape(-1, tensor.shape[1])
 
 
-def _encoded(codes: Codes, kind: str) -> bytes:
-    if kind == "F16":
-        return (codes.astype("<f2") - np.float16(1)).tobytes()
+def interleaved(codes: Iterable[Codes], heads: int) -> Iterator[Codes]:
+    """The rows in the order of GGUF's Llama: of each head, row i and row i + d/2 are neighbours."""
+    rows = np.concatenate(list(codes))
+    halves = rows.reshape(heads, 2, -1, rows.shape[1])
+    yield halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def encode_codes(codes: Iterable[Codes], kind: str) -> Iterator[bytes]:
+    """Rows of weights + 1 as `kind`."""
+    for rows in codes:
+        yield (rows.astype("<f2") - np.float16(1)).tobytes() if kind == "F16" else _tq2_0(rows)
+
+
+def _tq2_0(codes: Codes) -> bytes:
     groups = codes.reshape(-1, 2, 4, 32)  # a byte holds weights that are 32 apart
     bits = np.array([1, 4, 16, 64], np.uint8)[:, None]
     quants = (groups * bits).sum(axis=2, dtype=np.uint8).reshape(-1, 64)
