@@ -92,7 +92,7 @@ def test_the_playground(served_demo: Served, tab: Tab) -> None:
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#tokens")).to_have_text("12")
     expect(page.locator("#where")).to_have_text("Ready")
-    expect(page.locator("#generated")).to_contain_text("red, blue and yellow")
+    expect(page.locator("#generated")).to_contain_text("red, yellow and blue")
     expect(page.locator("#speed")).to_contain_text("tokens/s")
     expect(page.locator("#status")).to_contain_text("Done: 12 tokens.")
 

