@@ -26,9 +26,6 @@ static bool has_few_tasks(void) {
 static uint32_t room_rows(void) { return state.cache_in_8_bits ? 2 * BLOCK : BLOCK; }
 
 void place_attention(void) {
-  state.slopes = place(4ull * weights.config.n_heads);
-  state.texts = place(sizeof(Run) * (uint64_t)state.batch);
-  state.runs = place(sizeof(Run) * (uint64_t)state.batch);
   state.queries = place(2ull * state.batch * weights.config.n_heads * head_width());
   state.query_scales = place(4ull * state.batch * weights.config.n_heads);
   state.scores = place(4ull * state.n_threads * ROWS * BLOCK);

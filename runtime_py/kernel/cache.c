@@ -230,8 +230,9 @@ static void rotate_back(uint32_t layer, uint32_t sequence, uint32_t first, uint3
   Cell16 one;
   for (uint32_t p = first; p < state.sequences[sequence].position; p++)
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-      float *key = state.k;
-      read_cells(cache, true, sequence, p, 1, h, 0, c->head_dim, state.cells, &one);
+      float *key = state.input.f32; /* not attention's memory: the logits may still be read */
+      int16_t *room = (int16_t *)(key + state.input.stride);
+      read_cells(cache, true, sequence, p, 1, h, 0, c->head_dim, room, &one);
       for (uint32_t i = 0; i < c->head_dim; i++) key[i] = (float)one.rows[0][i] * one.scales[0];
       rotate(key, state.rope, c->rope_dim, c->rope_style == ROPE_HALF);
       store_head(&cache->k, cell_of(cache, sequence, p), h, key, round_key);

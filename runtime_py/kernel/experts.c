@@ -33,7 +33,8 @@ void place_experts(void) {
   experts.token = place(4 * pairs);
   experts.active = place(4ull * c->n_experts);
   experts.first = place(4ull * (c->n_experts + 1));
-  place_activations(&experts.input, pairs, c->n_embd > c->n_ff_expert ? c->n_embd : c->n_ff_expert);
+  place_activations(&experts.input, pairs,
+                    widths_of_matrices(c->n_embd > c->n_ff_expert ? c->n_embd : c->n_ff_expert));
   experts.gate = place(4 * pairs * c->n_ff_expert);
   experts.up = place(4 * pairs * c->n_ff_expert);
   experts.out = place(4 * pairs * c->n_embd);
@@ -101,7 +102,7 @@ static Quantized quantized_from(const Quantized *x, uint64_t row) {
   Quantized part = *x;
   part.q += row * x->cols;
 #ifdef __wasm_relaxed_simd__
-  part.split += row * x->cols * 2;
+  if (part.split) part.split += row * x->cols * 2;
 #endif
   part.scale += row * x->cols / 32;
   part.sum16 += row * x->cols / 16;
@@ -146,7 +147,8 @@ static void quantize_pair(uint32_t row, uint32_t cols, const Tensor *const *user
     block32 |= uses_block32(users[i]->type);
     block256 |= uses_block256(users[i]->type);
   }
-  quantize_row(&experts.input, row, 0, cols, block32, block256);
+  const float *x = experts.input.f32 + (uint64_t)row * experts.input.stride;
+  quantize_row(&experts.input, x, row, 0, cols, block32, block256);
 }
 
 /* Router, and the first two matrices of the expert that all tokens use. */

@@ -32,18 +32,18 @@ bool multiply(const Product *products, uint32_t n_products, uint32_t n_tokens) {
   return barrier();
 }
 
-static void quantize_part(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t first,
-                          uint32_t cols) {
+static void quantize_part(const Tensor *const *users, uint32_t n_users, const float *x, uint32_t row,
+                          uint32_t first, uint32_t cols) {
   bool block32 = false, block256 = false;
   for (uint32_t i = 0; i < n_users; i++) {
     block32 |= uses_block32(users[i]->type);
     block256 |= uses_block256(users[i]->type);
   }
-  quantize_row(&state.input, row, first, cols, block32, block256);
+  quantize_row(&state.input, x, row, first, cols, block32, block256);
 }
 
 void quantize_for(const Tensor *const *users, uint32_t n_users, uint32_t row, uint32_t cols) {
-  quantize_part(users, n_users, row, 0, cols);
+  quantize_part(users, n_users, state.input.f32 + (uint64_t)row * state.input.stride, row, 0, cols);
 }
 
 static inline float *residual(uint32_t token) { return nth_row(state.x, token, weights.config.n_embd); }
@@ -169,17 +169,24 @@ static void feed_forward_input(uint32_t layer, uint32_t token, const Tensor *con
   if (weights.config.parallel_residual) add_attention(layer, token);
 }
 
+/* Where an activation goes that `user` multiplies: in the place of x if only to be quantized, since
+ * rows of floats need not be as wide (widths_of_matrices). */
+static float *hidden_row(const Tensor *user, uint32_t token, float *x) {
+  if (uses_block32(user->type) || uses_block256(user->type)) return x;
+  return state.input.f32 + (uint64_t)token * state.input.stride;
+}
+
 /* From gate and up to the input of the last product: columns `first` … `first + cols - 1`. */
 static void activate_part(uint32_t layer, uint32_t token, uint32_t first, uint32_t cols) {
   const Config *c = &weights.config;
   const Tensor *down = layer_tensor(layer, FFN_DOWN);
   float *up = nth_row(state.up, token, c->n_ff), *gate = nth_row(state.gate, token, c->n_ff);
-  float *out = state.input.f32 + (uint64_t)token * state.input.stride;
+  float *x = c->gated ? gate : up, *out = hidden_row(down, token, x);
   finish_linear(layer_tensor(layer, FFN_UP), up, first, cols);
   if (c->gated) finish_linear(layer_tensor(layer, FFN_GATE), gate, first, cols);
-  activate((c->gated ? gate : up) + first, c->gated ? up + first : NULL, cols, out + first);
+  activate(x + first, c->gated ? up + first : NULL, cols, out + first);
   norm_row(out, layer_tensor(layer, FFN_SUB_NORM), cols, out);
-  quantize_part(&down, 1, token, first, cols);
+  quantize_part(&down, 1, out, token, first, cols);
 }
 
 /* Columns of a task: whole rows, or parts where there are fewer tokens than threads. A norm looks at

@@ -149,7 +149,8 @@ typedef struct {
   uint32_t cols;   /* row length, a multiple of 32 */
 #ifdef __wasm_relaxed_simd__
   int8_t *q;       /* (batch, cols) */
-  uint8_t *split;  /* (batch, cols / 4, 2, 4): max(q, 0) and max(-q, 0) of each four */
+  uint8_t *split;  /* (batch, cols / 4, 2, 4): max(q, 0) and max(-q, 0) of each four; for Q8_0,
+                      so only where scales are per 32 */
 #else
   int16_t *q;      /* (batch, cols) */
 #endif
@@ -238,7 +239,7 @@ typedef struct {
   uint32_t *outputs;  /* (max_outputs) indices into `pass` of the wanted tokens */
   uint32_t n_outputs; /* of the last pass: rows of `logits` that hold something */
   uint32_t n_embeddings; /* of the last pass: rows of `branch` that hold an embedding */
-  /* scratch of one pass; strides are the widths rounded up to TILE */
+  /* scratch of one pass; strides are the widths rounded up to TILE; open.c says what shares a place */
   float *x;          /* (batch, n_embd) the residual stream */
   float *branch;     /* (batch, n_embd) what a block adds to it */
   float *q;          /* (batch, q_dim) */
@@ -313,7 +314,8 @@ void repack_tile(uint32_t type, uint32_t cols, uint32_t rows, const uint8_t *raw
 void dequantize_row(const Tensor *t, uint32_t row, float *out);
 
 /* quantize.c */
-void quantize_row(Activations *a, uint32_t row, uint32_t first, uint32_t cols, bool block32, bool block256);
+void quantize_row(Activations *a, const float *x, uint32_t row, uint32_t first, uint32_t cols, bool block32,
+                  bool block256);
 bool uses_block32(uint32_t type);
 bool uses_block256(uint32_t type);
 
@@ -370,7 +372,11 @@ INLINE uint32_t head_width(void) { return round_up(weights.config.head_dim, 8); 
 /* open.c */
 uint64_t place_anew(void); /* the heap's start, which is handed out next */
 void *place(uint64_t bytes);
-void place_activations(Activations *a, uint64_t rows, uint32_t width);
+typedef struct {
+  uint32_t f32, block32, block256; /* columns that each form of Activations holds */
+} Widths;
+Widths widths_of_matrices(uint32_t f32);
+void place_activations(Activations *a, uint64_t rows, Widths widths);
 
 /* slots.c */
 typedef struct {

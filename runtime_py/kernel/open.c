@@ -128,7 +128,6 @@ static void place_quantized(Quantized *x, uint64_t rows, uint32_t cols) {
   x->cols = cols;
 #ifdef __wasm_relaxed_simd__
   x->q = place(n);
-  x->split = place(2 * n);
 #else
   x->q = place(2 * n);
 #endif
@@ -142,20 +141,78 @@ static void place_quantized(Quantized *x, uint64_t rows, uint32_t cols) {
 #endif
 }
 
-/* Rows of up to `width` activations in every form. */
-void place_activations(Activations *a, uint64_t rows, uint32_t width) {
-  a->stride = round_up(width, 256);
+/* Rows of activations, in each form up to so many. */
+void place_activations(Activations *a, uint64_t rows, Widths widths) {
+  a->stride = round_up(widths.f32, TILE);
   a->f32 = place(4 * rows * a->stride);
-  place_quantized(&a->block32, rows, a->stride);
-  place_quantized(&a->block256, rows, a->stride);
+  place_quantized(&a->block32, rows, round_up(widths.block32, 32));
+#ifdef __wasm_relaxed_simd__
+  a->block32.split = place(2 * rows * a->block32.cols);
+#endif
+  place_quantized(&a->block256, rows, round_up(widths.block256, 256));
 }
 
 static float *place_rows(uint32_t width) { return place(4ull * state.batch * round_up(width, TILE)); }
 static uint32_t wider(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-static void place_scratch(void) {
+/* How wide the matrices are that multiply each form; that of floats has to hold `f32` too. */
+Widths widths_of_matrices(uint32_t f32) {
+  Widths widths = {.f32 = f32};
+  for (uint32_t i = 0; i < weights.n_tensors; i++) {
+    const Tensor *t = weights.in_file_order[i];
+    if (!t->tiled) continue;
+    uint32_t *width = uses_block32(t->type)    ? &widths.block32
+                      : uses_block256(t->type) ? &widths.block256
+                                               : &widths.f32;
+    *width = wider(*width, t->cols);
+  }
+  return widths;
+}
+
+/* Go on at `start`, over what was placed since; returns the furthest end so far. */
+static uint64_t go_back(uint64_t start, uint64_t end) {
+  uint64_t furthest = top > end ? top : end;
+  top = start;
+  return furthest;
+}
+
+/* What is never in use at the same time has one place: attention, the feed-forward network, and the
+ * logits. Each is written after a barrier that follows the last use of the one before. The logits hold
+ * until the next pass, so what hosts call between two passes must not use the other two. */
+static void place_in_turns(void) {
   const Config *c = &weights.config;
   uint32_t n_ff = wider(c->n_experts ? 0 : c->n_ff, c->n_ff_shared);
+  uint64_t start = top, end = 0;
+  state.q = place_rows(c->q_dim);
+  state.k = place_rows(c->kv_dim);
+  state.v = place_rows(c->kv_dim);
+  place_attention();
+  end = go_back(start, end);
+  state.gate = place_rows(n_ff);
+  state.up = place_rows(n_ff);
+  if (c->n_experts) place_experts();
+  end = go_back(start, end);
+  if (has_logits(c)) state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
+  top = go_back(start, end);
+}
+
+/* What a whole pass uses, and in the same place the sampler's candidates: they are used within a call
+ * after the pass, and when there are logits nothing is left to compute from its activations. */
+static void place_pass(void) {
+  const Config *c = &weights.config;
+  uint32_t input = wider(wider(c->n_embd, c->q_dim), c->n_ff_shared);
+  uint64_t start = top, end = 0;
+  state.x = place_rows(c->n_embd);
+  state.branch = place_rows(c->n_embd);
+  state.rope = place(8ull * state.batch * c->rope_dim);
+  place_activations(&state.input, state.batch, widths_of_matrices(input));
+  end = go_back(start, end);
+  if (has_logits(c)) state.candidates = place(8ull * c->n_vocab);
+  top = go_back(start, end);
+}
+
+static void place_scratch(void) {
+  const Config *c = &weights.config;
   state.stacks = place((uint64_t)(state.n_threads - 1) * STACK_BYTES);
   for (uint32_t i = 0; i < state.n_sequences; i++)
     state.sequences[i].history = place(4ull * state.n_ctx);
@@ -164,24 +221,14 @@ static void place_scratch(void) {
   state.wanted = place(4ull * state.batch);
   state.token_types = place(4ull * state.batch);
   state.pass = place(sizeof(BatchToken) * (uint64_t)state.batch);
+  state.texts = place(sizeof(Run) * (uint64_t)state.batch);
+  state.runs = place(sizeof(Run) * (uint64_t)state.batch);
   state.outputs = place(4ull * state.max_outputs);
-  state.x = place_rows(c->n_embd);
-  state.branch = place_rows(c->n_embd);
-  state.q = place_rows(c->q_dim);
-  state.k = place_rows(c->kv_dim);
-  state.v = place_rows(c->kv_dim);
-  state.gate = place_rows(n_ff);
-  state.up = place_rows(n_ff);
-  state.rope = place(8ull * state.batch * c->rope_dim);
+  state.slopes = place(4ull * c->n_heads);
   state.inverse_frequency = place(4ull * c->rope_dim);
-  place_attention();
-  place_activations(&state.input, state.batch, wider(wider(c->n_embd, c->q_dim), n_ff));
-  if (c->n_experts) place_experts();
-  if (has_logits(c)) {
-    state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
-    state.candidates = place(8ull * c->n_vocab);
-    place_choices();
-  }
+  place_choices();
+  place_pass();
+  place_in_turns();
   state.masks = place(4ull * state.n_sequences * round_up(c->n_vocab, 32) / 32);
   uint64_t largest = 0;
   for (uint32_t i = 0; i < weights.n_tensors; i++) {

@@ -24,7 +24,7 @@ INLINE v128_t round8(const float *x, v128_t inverse) {
 }
 
 /* 32 values of row-relative column `k`: rounded, stored, summed. */
-INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t at) {
+INLINE void quantize_32(const float *x, float inverse, bool split, Quantized *out, uint64_t at) {
   v128_t inverse4 = wasm_f32x4_splat(inverse);
   int32_t sums[2];
   for (uint32_t h = 0; h < 2; h++) {
@@ -33,9 +33,12 @@ INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t 
     v128_t q = wasm_i8x16_narrow_i16x8(a, b), zero = wasm_i8x16_const_splat(0);
     v128_t plus = wasm_i8x16_max(q, zero), minus = wasm_i8x16_max(wasm_i8x16_neg(q), zero);
     wasm_v128_store(out->q + at + 16 * h, q);
-    wasm_v128_store(out->split + 2 * (at + 16 * h), wasm_i32x4_shuffle(plus, minus, 0, 4, 1, 5));
-    wasm_v128_store(out->split + 2 * (at + 16 * h) + 16, wasm_i32x4_shuffle(plus, minus, 2, 6, 3, 7));
+    if (split) {
+      wasm_v128_store(out->split + 2 * (at + 16 * h), wasm_i32x4_shuffle(plus, minus, 0, 4, 1, 5));
+      wasm_v128_store(out->split + 2 * (at + 16 * h) + 16, wasm_i32x4_shuffle(plus, minus, 2, 6, 3, 7));
+    }
 #else
+    (void)split;
     wasm_v128_store(out->q + at + 16 * h, a);
     wasm_v128_store(out->q + at + 16 * h + 8, b);
 #endif
@@ -61,17 +64,17 @@ INLINE void quantize_32(const float *x, float inverse, Quantized *out, uint64_t 
   out->sum32[at / 32] = (int16_t)(sums[0] + sums[1]);
 }
 
-/* Quantize `cols` floats of row `row` of a->f32 in the forms asked for. They begin at column `first`,
- * where a block begins in each of these forms. */
-void quantize_row(Activations *a, uint32_t row, uint32_t first, uint32_t cols, bool block32, bool block256) {
-  const float *x = a->f32 + (uint64_t)row * a->stride;
+/* Quantize `cols` floats of x, which becomes row `row`, in the forms asked for. They begin at column
+ * `first`, where a block begins in each of these forms. */
+void quantize_row(Activations *a, const float *x, uint32_t row, uint32_t first, uint32_t cols, bool block32,
+                  bool block256) {
   if (block32) {
     Quantized *out = &a->block32;
     uint64_t start = (uint64_t)row * out->cols;
     for (uint32_t k = first; k < first + cols; k += 32) {
       float amax = largest_magnitude(x + k, 32);
       out->scale[(start + k) / 32] = f16_to_f32(f32_to_f16(amax / 127.0f));
-      quantize_32(x + k, amax > 0.0f ? 127.0f / amax : 0.0f, out, start + k);
+      quantize_32(x + k, amax > 0.0f ? 127.0f / amax : 0.0f, true, out, start + k);
     }
   }
   if (block256) {
@@ -83,7 +86,7 @@ void quantize_row(Activations *a, uint32_t row, uint32_t first, uint32_t cols, b
       float scale = amax > 0.0f ? 1.0f / inverse : 0.0f;
       for (uint32_t i = k; i < k + 256; i += 32) {
         out->scale[(start + i) / 32] = scale;
-        quantize_32(x + i, inverse, out, start + i);
+        quantize_32(x + i, inverse, false, out, start + i);
       }
     }
   }

@@ -13,7 +13,7 @@ EXPORT(bench_prepare) int32_t bench_prepare(uint32_t type, uint32_t rows, uint32
   uint64_t raw_bytes = ROWS_AT_ONCE * row_bytes(type, cols);
   tensor = (Tensor){.type = type, .rows = rows, .cols = cols};
   tensor.data = place(rows / TILE * tile_bytes(type, cols));
-  place_activations(&input, MOST_TOKENS, cols);
+  place_activations(&input, MOST_TOKENS, (Widths){cols, cols, cols});
   out = place(4ull * MOST_TOKENS * rows);
   uint8_t *raw = place(raw_bytes);
   if ((uintptr_t)place(0) > (uint64_t)__builtin_wasm_memory_size(0) << 16) return ERROR_MEMORY;
@@ -30,7 +30,7 @@ EXPORT(bench_prepare) int32_t bench_prepare(uint32_t type, uint32_t rows, uint32
       noise = noise * 1664525u + 1013904223u;
       input.f32[t * input.stride + k] = (float)(noise >> 16) / 32768.0f - 1.0f;
     }
-    quantize_row(&input, t, 0, cols, uses_block32(type), uses_block256(type));
+    quantize_row(&input, input.f32 + t * input.stride, t, 0, cols, uses_block32(type), uses_block256(type));
   }
   return OK;
 }

@@ -287,6 +287,33 @@ def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type:
         assert error < (0.001 if kv_type == "q16" else 0.1)
 
 
+@pytest.mark.parametrize("kv_type", ["q16", "q8"])
+def test_calls_between_passes_leave_the_logits(tmp_path: Path, kv_type: CacheType) -> None:
+    """They share memory with what a pass computes; the last pass has only bounds of them."""
+    path = tiny_gguf(tmp_path / "m.gguf", quantization="Q8_0", positive_head=True, n_vocab=16384)
+    with open_kernel(path, context_length=CONTEXT, kv_type=kv_type, sequences=2) as engine:
+
+        def evaluate() -> None:
+            for number in range(2):
+                engine.configure(Sampling(), number)
+                engine.truncate(0, number)
+            engine.evaluate_batch([Step(0, TOKENS[:30]), Step(1, TOKENS[30:50])])
+
+        evaluate()
+        expected = [engine.logits(row).tobytes() for row in range(2)]
+        evaluate()
+        evaluate()
+        engine.shift(2, 5)
+        engine.configure(Sampling(temperature=3.0, seed=1), 1)
+        first = engine.sample(1, 1)
+        assert [engine.logits(row).tobytes() for row in range(2)] == expected
+        engine.shift(4, 10)
+        engine.configure(Sampling(temperature=3.0, seed=1), 1)
+        assert engine.sample(1, 1) == first
+        assert engine.sample(0, 0) == int(np.argmax(np.frombuffer(expected[0], "<f4")))
+        assert [engine.logits(row).tobytes() for row in range(2)] == expected
+
+
 def test_shifting_refuses_what_would_be_wrong(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "m.gguf", architecture="gemma3")
     with open_kernel(path, context_length=CONTEXT) as engine:
