@@ -119,6 +119,26 @@ def test_any_scores_and_characters_that_are_no_tokens(
     compare(tokenizer, file, data, texts, package, tmp_path)
 
 
+@pytest.mark.parametrize("case", ["spm", "bert", "gemma4", "bpe-qwen2"])
+def test_added_tokens_that_begin_alike(
+    case: str, package: Path, hosts: Path, tmp_path: Path
+) -> None:
+    """The longest one that is there is cut out, of texts that end within one, too."""
+    a, b, wide = "\ue000", "\ue001", "\U000f0000"  # in no vocabulary
+    types = {a: 4, a + "a": 4, a + "a>": 3, a + "abab>": 2, b: 4, 3 * b: 4, wide: 4, wide + "😃": 3}
+    fields = dict(metadata(case))
+    for name, values in [("tokens", types), ("token_type", types.values()), ("scores", [0.0] * 8)]:
+        if name != "scores" or "tokenizer.ggml.scores" in fields:
+            fields["tokenizer.ggml." + name] = [*fields["tokenizer.ggml." + name], *values]
+    data = pack_tokenizer(fields)
+    tokenizer = load_tokenizer("packed", data)
+    draw = random.Random(6)
+    parts = [a, b, wide, "a", "b", ">", "ab", " ", "😃", 2 * b]
+    texts = ["".join(draw.choices(parts, k=draw.randint(1, 30))) for _ in range(300)]
+    file = encode(convert(fields, tokenizer)).decode()
+    compare(tokenizer, file, data, texts, package, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("fields", "model", "message"),
     [

@@ -42,7 +42,7 @@ function readTables(bytes) {
   return {
     tokens,
     found,
-    added: vocabulary.added(),
+    added: Array.from(vocabulary.added()),
     merges: pairs.filter(([, , rank]) => rank !== undefined),
     scores: scores && Array.from(scores),
   };

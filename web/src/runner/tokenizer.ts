@@ -6,9 +6,15 @@ import { TABLES } from "./tables";
 import { readPacked } from "./packed";
 import { adapt, type TokenizerJson } from "./tokenizer_json";
 import { useTables } from "./tokenizer_model";
-import type { AddedToken } from "./vocabulary";
 
 const REPLACEMENT = "\ufffd";
+
+/** The tokens that decoding leaves out. */
+interface Special {
+  isSpecial(id: number): boolean;
+  /** The id of the one with that text. */
+  specialId(text: string): number | undefined;
+}
 
 export class TextTokenizer {
   /** Ids that end a generation. */
@@ -18,8 +24,7 @@ export class TextTokenizer {
   /** The text of the token that ends one, or "". */
   readonly endToken: string;
   readonly #tokenizer: Tokenizer;
-  /** Ids that decoding leaves out. */
-  readonly #special: ReadonlySet<number>;
+  readonly #special: Special;
   /** Whether runs of byte tokens are decoded as a whole, so that nothing of one can be shown before its end. */
   readonly #wholeRuns: boolean;
 
@@ -32,7 +37,7 @@ export class TextTokenizer {
   constructor(file: Uint8Array, tables: Uint8Array<ArrayBuffer> | null, named: SpecialTokens | null) {
     const packed = tables && readPacked(tables);
     const tokenizerJson = adapt(parse(file));
-    if (packed) leaveOutTables(tokenizerJson, packed.vocabulary.added());
+    if (packed) leaveOutTables(tokenizerJson);
     try {
       this.#tokenizer = new Tokenizer(tokenizerJson, { clean_up_tokenization_spaces: false });
     } catch (error) {
@@ -43,9 +48,8 @@ export class TextTokenizer {
     this.#wholeRuns = fallback !== null && !packed;
     if (fallback) fallback.text_decoder = packed ? new TextDecoder("utf-8", { ignoreBOM: true }) : RUNS;
 
-    const special = tokenizerJson.added_tokens.filter((token) => token.special);
-    this.#special = new Set(special.map((token) => token.id));
-    const { begin, end, ends } = named ?? this.#usualTokens(new Map(special.map(({ id, content }) => [content, id])));
+    this.#special = packed ? packed.vocabulary : listSpecial(tokenizerJson);
+    const { begin, end, ends } = named ?? this.#usualTokens();
     this.beginToken = begin;
     this.endToken = end;
     this.endIds = new Set(ends);
@@ -74,19 +78,20 @@ export class TextTokenizer {
   }
 
   /** The special tokens among `names` that have a meaning of their own. */
-  #usualTokens(names: Map<string, number>): SpecialTokens {
-    const first = (usual: string[]) => usual.find((name) => names.has(name)) ?? "";
+  #usualTokens(): SpecialTokens {
+    const named = (name: string) => this.#special.specialId(name);
+    const first = (usual: string[]) => usual.find((name) => named(name) !== undefined) ?? "";
     const end = first(TABLES.endTokens);
-    const ends = new Set(TABLES.endTokens.filter((name) => names.has(name)));
+    const ends = new Set(TABLES.endTokens.filter((name) => named(name) !== undefined));
     for (const { others, name } of TABLES.notEnds) {
       const hidden = others.every((other) => this.#tokenizer.token_to_id(other) !== undefined);
       if (hidden && name !== end) ends.delete(name);
     }
-    return { begin: first(TABLES.beginTokens), end, ends: Array.from(ends, (name) => names.get(name) ?? -1) };
+    return { begin: first(TABLES.beginTokens), end, ends: Array.from(ends, (name) => named(name) ?? -1) };
   }
 
   #shows(id: number): boolean {
-    return !this.#special.has(id) && this.#tokenizer.id_to_token(id) !== undefined;
+    return !this.#special.isSpecial(id) && this.#tokenizer.id_to_token(id) !== undefined;
   }
 }
 
@@ -143,12 +148,19 @@ function parse(file: Uint8Array): unknown {
   }
 }
 
-/** Vocabulary and merges empty, and the tokens that are added. */
-function leaveOutTables(json: TokenizerJson, added: AddedToken[]): void {
+/** Vocabulary, merges and added tokens empty. */
+function leaveOutTables(json: TokenizerJson): void {
   if (json.model.type === "Unigram") throw new MlrError("TokenizerError", "tokenizer.json: Unigram has no packed tables");
-  json.added_tokens = added;
+  json.added_tokens = [];
   json.model.vocab = {};
   json.model.merges = [];
+}
+
+function listSpecial({ added_tokens: added }: TokenizerJson): Special {
+  const special = added.filter((token) => token.special);
+  const ids = new Set(special.map(({ id }) => id));
+  const byName = new Map(special.map(({ id, content }) => [content, id]));
+  return { isSpecial: (id) => ids.has(id), specialId: (text) => byName.get(text) };
 }
 
 type TextDecoding = Pick<TextDecoder, "decode">;

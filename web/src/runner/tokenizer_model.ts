@@ -1,6 +1,7 @@
 /** Has `@huggingface/tokenizers` 0.2 use a packed tokenizer's tables where its models have maps and arrays. */
-import type { Tokenizer } from "@huggingface/tokenizers";
+import { AddedToken, ByteLevelDecoder, type Tokenizer } from "@huggingface/tokenizers";
 import { MlrError } from "../shared/errors";
+import { AddedTokens } from "./added_tokens";
 import type { Merges } from "./merges";
 import type { PackedTokenizer } from "./packed";
 import type { Vocabulary } from "./vocabulary";
@@ -12,6 +13,13 @@ interface Node {
   score?: number;
   /** Of `token`; kept here because a node is asked for twice, and copied. */
   id?: number | undefined;
+}
+
+/** What is replaced of the library's tokenizers. */
+interface Replaced {
+  model: Model;
+  added_tokens_map: Pick<AddedTokens, "get" | "has">;
+  splitter_unnormalized: Pick<AddedTokens, "split">;
 }
 
 /** What is used of the library's BPE and WordPiece. */
@@ -27,44 +35,35 @@ interface Model {
 type AddNode = (queue: { push(node: Node): void }, node: Node) => void;
 
 /**
- * Give tables to a tokenizer that was made with no vocabulary and no merges, only with the added
- * tokens. Throws `TokenizerError` for tables that another kind of tokenizer has.
+ * Give tables to a tokenizer that was made with no vocabulary, no merges and no added tokens.
+ * Throws `TokenizerError` for tables that another kind of tokenizer has.
  */
 export function useTables(tokenizer: Tokenizer, { vocabulary, merges, scores }: PackedTokenizer): void {
-  const { model } = tokenizer as unknown as { model: Model };
+  const replaced = tokenizer as unknown as Replaced;
+  const { model } = replaced;
   if ("add_node" in model) {
     if (merges) model.add_node = addByMerges(vocabulary, merges);
     else if (scores?.every(Number.isInteger)) model.add_node = addByScores(vocabulary, scores);
     else throw new MlrError("TokenizerError", "tokenizer: there is nothing that says which tokens merge");
   }
-  model.tokens_to_ids = new TokenIds(vocabulary, model.tokens_to_ids);
-  model.vocab = tokensById(vocabulary, model.vocab);
-  model.unk_token_id = model.tokens_to_ids.get(model.unk_token ?? "");
-}
-
-/** Ids by token. The added tokens count more than the vocabulary. */
-class TokenIds {
-  readonly #vocabulary: Vocabulary;
-  readonly #added: Model["tokens_to_ids"];
-
-  constructor(vocabulary: Vocabulary, added: Model["tokens_to_ids"]) {
-    this.#vocabulary = vocabulary;
-    this.#added = added;
-  }
-
-  get(token: string): number | undefined {
-    return this.#added.get(token) ?? this.#vocabulary.id(token);
-  }
-
-  has(token: string): boolean {
-    return this.get(token) !== undefined;
-  }
+  model.tokens_to_ids = {
+    get: (token) => vocabulary.id(token),
+    has: (token) => vocabulary.id(token) !== undefined,
+  };
+  model.vocab = tokensById(vocabulary);
+  model.unk_token_id = vocabulary.id(model.unk_token ?? "");
+  const added = new AddedTokens(vocabulary);
+  replaced.added_tokens_map = added;
+  replaced.splitter_unnormalized = added;
+  // the only decoder that asks for them, by their texts
+  const { decoder } = tokenizer;
+  if (decoder instanceof ByteLevelDecoder) decoder.added_tokens = Array.from(vocabulary.added(), (token) => new AddedToken(token));
 }
 
 /** Tokens by id, for whoever takes elements of it and no more. */
-function tokensById(vocabulary: Vocabulary, added: string[]): string[] {
-  return new Proxy(added, {
-    get: (_, id) => (typeof id === "string" ? (added[Number(id)] ?? vocabulary.token(Number(id))) : undefined),
+function tokensById(vocabulary: Vocabulary): string[] {
+  return new Proxy<string[]>([], {
+    get: (_, id) => (typeof id === "string" ? vocabulary.token(Number(id)) : undefined),
   });
 }
 

@@ -87,17 +87,28 @@ export class Vocabulary {
     return kind === undefined || kind === UNUSED || kind === UNDEFINED ? undefined : this.#text(id) || undefined;
   }
 
-  /** The tokens that are cut out of a text before anything else. */
-  added(): AddedToken[] {
-    const { types } = this.#tables;
-    const found: AddedToken[] = [];
-    for (let id = 0; id < types.length; id++) {
-      const kind = types[id];
-      if (kind !== UNKNOWN && kind !== CONTROL && kind !== USER_DEFINED) continue;
-      const content = this.#text(id);
-      if (content) found.push({ id, content, special: kind !== USER_DEFINED, normalized: false });
+  /** The tokens that are cut out of a text before anything else, one after the other. */
+  *added(): Generator<AddedToken> {
+    for (let id = 0; id < this.size; id++) {
+      const content = this.isAdded(id) ? this.#text(id) : "";
+      if (content) yield { id, content, special: this.isSpecial(id), normalized: false };
     }
-    return found;
+  }
+
+  isAdded(id: number): boolean {
+    return this.#tables.types[id] === USER_DEFINED || this.isSpecial(id);
+  }
+
+  /** Whether it is an added token that decoding leaves out. */
+  isSpecial(id: number): boolean {
+    const kind = this.#tables.types[id];
+    return kind === UNKNOWN || kind === CONTROL;
+  }
+
+  /** The id of the one with that text. */
+  specialId(text: string): number | undefined {
+    const id = this.id(text);
+    return id !== undefined && this.isSpecial(id) ? id : undefined;
   }
 
   #text(id: number): string {
