@@ -93,7 +93,8 @@ export class PythonHost {
 
   /** Free what `readUrl` gave now; the collector would take until memory is scarce. */
   release(bytes: Uint8Array<ArrayBuffer>): void {
-    platform.bytes.giveBack(bytes.buffer);
+    // browsers of before 2024 have no such method
+    (bytes.buffer as { transfer?: (length: number) => ArrayBuffer }).transfer?.(0);
   }
 
   /** Bytes that a model takes: total, weights, KV cache, the rest. */
