@@ -24,6 +24,9 @@ peak memory  the most that is resident while it loads, answers the short prompt 
              worker in which Python has started, from the snapshot that loading starts it from,
              and has imported mlr.
 ratio        peak memory over the weights and the KV cache, as mlr's kernel lays them out.
+without host of a process, peak memory without what the host takes for any program of so many
+             threads: empty workers (Node.js, Deno), and pages of programs and libraries, which
+             processes share and a system takes back at will. Files of weights count.
 with page    of a browser, the peak above an empty page instead: with the page's code and Python.
 """
 
@@ -44,6 +47,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
@@ -116,7 +120,8 @@ BROWSER_HOSTS = {
     ),
 }
 
-# load_ms, first_token_ms, peak_bytes; of browsers page_bytes: above an empty page
+# load_ms, first_token_ms, peak_bytes; of processes program_bytes and worker_bytes of these; of
+# browsers page_bytes: above an empty page
 Measured = dict[str, float]
 
 
@@ -154,6 +159,7 @@ def main() -> None:
 def _processes(options: argparse.Namespace, long: str) -> dict[str, Callable[[], Measured]]:
     numbers = [str(options.threads), str(CONTEXT), SHORT_PROMPT, long]
     program = [sys.executable, str(PROGRAMS / "load.py")]
+    workers: dict[str, Callable[[], Any]] = {}
     commands = {"CPython, wasmtime": [*program, "mlr", str(options.bundle), *numbers]}
     node = shutil.which("node")
     hosts = {"Node.js": ([node], "node")} if node else {}
@@ -165,15 +171,22 @@ def _processes(options: argparse.Namespace, long: str) -> dict[str, Callable[[],
             module = (CLIENT / folder / "mlr.js").as_uri()
             job = [str(PROGRAMS / "load.mjs"), module, str(options.bundle.resolve()), *numbers]
             commands[name] = [*program_of_host, *job]
+            empty = [*program_of_host, str(PROGRAMS / "workers.mjs"), str(options.threads)]
+            workers[name] = partial(_print_of, empty)
     if importlib.util.find_spec("llama_cpp"):
         commands["llama.cpp, native"] = [*program, "llama_cpp", str(options.model), *numbers]
 
-    def measure(command: list[str]) -> Measured:
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        result: Measured = json.loads(done.stdout.splitlines()[-1])
-        return result
+    def measure(name: str) -> Measured:
+        result: Measured = _print_of(commands[name])
+        return result | {"worker_bytes": workers.get(name, int)()}
 
-    return {name: partial(measure, command) for name, command in commands.items()}
+    return {name: partial(measure, name) for name in commands}
+
+
+def _print_of(command: list[str]) -> Any:
+    """What a program prints last, in JSON."""
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _browsers(
@@ -251,10 +264,16 @@ def report(results: dict[str, list[Measured]], base: int, options: argparse.Name
         return
     table = Table(title="loading from a warm cache, the first token, peak memory")
     table.add_column("")
-    for heading in ("load, ms", "first token, ms", "peak, MB", "ratio", "with page, MB"):
+    headings = ("load, ms", "first token, ms", "peak, MB", "ratio", "without host", "with page, MB")
+    for heading in headings:
         table.add_column(heading, justify="right")
     for name, runs in results.items():
         peaks = [run["peak_bytes"] for run in runs]
+        own = [
+            run["peak_bytes"] - run["program_bytes"] - run["worker_bytes"]
+            for run in runs
+            if "program_bytes" in run
+        ]
         pages = [run["page_bytes"] / 1e6 for run in runs if "page_bytes" in run]
         table.add_row(
             name,
@@ -262,6 +281,7 @@ def report(results: dict[str, list[Measured]], base: int, options: argparse.Name
             _spread([run["first_token_ms"] for run in runs]),
             _spread([peak / 1e6 for peak in peaks]),
             f"{median(peaks) / base:.2f}×",
+            f"{median(own) / 1e6:.0f}, {median(own) / base:.2f}×" if own else "",
             _spread(pages) if pages else "",
         )
     console = Console()

@@ -11,6 +11,7 @@ const resident = (field) => {
 };
 
 const baseline = resident("VmRSS");
+const programs = resident("RssFile"); // mlr maps no files: these are the host's own
 const start = performance.now();
 const model = await load(bundle, { threads: Number(threads), contextLength: Number(contextLength) });
 const loaded = performance.now();
@@ -22,6 +23,7 @@ console.log(
     load_ms: loaded - start,
     first_token_ms: answered - loaded,
     peak_bytes: resident("VmHWM") - baseline,
+    program_bytes: resident("RssFile") - programs,
   }),
 );
 await model.close();

@@ -25,6 +25,24 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
 
 
+def programs() -> int:
+    """Bytes of this process in pages of files that it executes, but for those written to."""
+    pages: dict[str, int] = {}
+    executed: set[str] = set()
+    path, size = "", 0
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        words = line.split(maxsplit=5)
+        if "-" in words[0]:
+            path = words[5] if len(words) > 5 and words[5].startswith("/") else ""
+            if "x" in words[1]:
+                executed.add(path)
+        elif words[0] == "Rss:":
+            size = int(words[1]) * 1024
+        elif words[0] == "Anonymous:" and path:
+            pages[path] = pages.get(path, 0) + size - int(words[1]) * 1024
+    return sum(size for path, size in pages.items() if path in executed)
+
+
 def load(name: str, loader: Any, path: str, threads: int, context: int) -> Generate:
     """A function of a prompt and a number of tokens."""
     if name == "mlr":
@@ -45,7 +63,7 @@ def main() -> None:
     """Load, answer a short prompt, then one that fills the context."""
     name, path, threads, context, short, long = sys.argv[1:]
     loader = getattr(importlib.import_module(name), LOADERS[name])
-    baseline = resident("VmRSS")
+    baseline, executed = resident("VmRSS"), programs()
     start = time.perf_counter()
     generate = load(name, loader, path, int(threads), int(context))
     loaded = time.perf_counter()
@@ -56,6 +74,7 @@ def main() -> None:
         "load_ms": (loaded - start) * 1e3,
         "first_token_ms": (answered - loaded) * 1e3,
         "peak_bytes": resident("VmHWM") - baseline,
+        "program_bytes": programs() - executed,
     }
     print(json.dumps(result))
 
