@@ -36,8 +36,17 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return status, err
 
 
+# A shell's background jobs ignore SIGINT, and so would what they start.
+MLR = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mlr.cli.main import main
+sys.exit(main())
+"""
+
+
 def start(bundle: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlr", "run", str(bundle), *arguments]
+    command = [sys.executable, "-c", MLR, "run", str(bundle), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
