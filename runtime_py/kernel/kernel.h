@@ -21,8 +21,21 @@
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define INLINE static inline __attribute__((always_inline))
 /* A function that stays one. Hosts optimize a function when it has run for a while and is called again,
- * in the background, a large one for 100 ms: so the first prompt is read by small ones. */
+ * in the background, a large one for 100 ms: so the first prompt is read by small ones. The narrow
+ * build's host compiles ahead of time. */
+#ifdef MLR_NARROW
+#define APART static
+#else
 #define APART static __attribute__((noinline))
+#endif
+
+/* Tokens evaluated in one pass at most. More unpack weights less often, and take memory, of which a
+ * page has less. */
+#ifdef MLR_NARROW
+#define BATCH 128
+#else
+#define BATCH 64
+#endif
 
 enum {
   ABI_VERSION = 2,
@@ -31,7 +44,6 @@ enum {
   MAX_SEQUENCES = 64,
   MAX_OUTPUTS = 8,       /* tokens of a pass with logits, where there are no more sequences */
   MAX_ALTERNATIVES = 256, /* tokens that mlr_top gives */
-  BATCH = 64,            /* tokens evaluated in one pass at most */
   TILE = 8,              /* rows of a weight tile */
   STACK_BYTES = 1 << 16, /* of each worker */
   STAGING_BYTES = (1 << 20) + 4096,

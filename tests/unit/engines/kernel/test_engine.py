@@ -63,10 +63,10 @@ def test_position_counts_evaluated_tokens_and_truncate_takes_back(model: Path) -
 
 def test_truncate_refuses_what_a_sliding_window_no_longer_holds(model: Path) -> None:
     with open_kernel(model, context_length=256) as engine:
-        engine.evaluate(PROMPT)
+        engine.evaluate(PROMPT * 2)
         with pytest.raises(EngineError):
             engine.truncate(5)
-        assert engine.position() == len(PROMPT)
+        assert engine.position() == 2 * len(PROMPT)
         engine.truncate(0)
         assert engine.position() == 0
 

@@ -21,7 +21,7 @@ from tests.support.kernels import last_logits, open_kernel
 from tests.support.tiny_models import tiny_gguf
 
 SEQUENCES = 3
-CONTEXT = 130  # more than the ring of Gemma's sliding layers: a window of 16 and a pass of 64
+CONTEXT = 194  # more than the ring of Gemma's sliding layers: a window of 16 and a pass of 128
 TOKENS = [int(token) for token in np.random.default_rng(3).integers(3, 300, CONTEXT)]
 
 
@@ -61,7 +61,7 @@ def pair(
 
 
 sequence = st.integers(0, SEQUENCES - 1)
-tokens = st.integers(1, 40).flatmap(
+tokens = st.integers(1, 60).flatmap(
     lambda n: st.integers(0, CONTEXT - n).map(lambda at: TOKENS[at : at + n])
 )
 step = st.tuples(sequence, tokens, st.sampled_from(["last", "all", "none"]))
@@ -150,7 +150,7 @@ def test_what_a_batch_cannot_hold_is_refused_whole(pair: Pair) -> None:
     for number in range(SEQUENCES):
         engine.truncate(0, number)
     for steps, error in (
-        ([Step(0, TOKENS[:40]), Step(1, TOKENS[:40])], RequestError),  # more than a pass
+        ([Step(0, TOKENS[:70]), Step(1, TOKENS[:70])], RequestError),  # more than a pass
         ([Step(0, TOKENS[:9], "all")], RequestError),  # more rows than there are
         ([Step(0, [1, 2]), Step(3, [1])], RequestError),
         ([Step(0, [1, 2]), Step(1, [301])], RequestError),
@@ -265,13 +265,13 @@ def test_shifting_moves_what_follows(tmp_path: Path, architecture: str, kv_type:
     """
     path = tiny_gguf(tmp_path / "m.gguf", architecture=architecture, quantization="F32", n_layers=1)
     with open_kernel(path, context_length=CONTEXT, kv_type=kv_type) as engine:
-        left = TOKENS[:4] + TOKENS[60:110]
+        left = TOKENS[:4] + TOKENS[124:174]
         engine.evaluate(left)
         engine.evaluate([9])
         expected = last_logits(engine)
         engine.truncate(0)
-        engine.evaluate(TOKENS[:110])
-        engine.shift(4, 56)
+        engine.evaluate(TOKENS[:174])
+        engine.shift(4, 120)
         assert engine.position() == len(left)
         engine.evaluate([9])
         error = np.abs(last_logits(engine) - expected).max() / expected.std()
@@ -317,13 +317,13 @@ def test_calls_between_passes_leave_the_logits(tmp_path: Path, kv_type: CacheTyp
 def test_shifting_refuses_what_would_be_wrong(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "m.gguf", architecture="gemma3")
     with open_kernel(path, context_length=CONTEXT) as engine:
-        engine.evaluate(TOKENS[:120])
+        engine.evaluate(TOKENS[:184])
         with pytest.raises(EngineError):
-            engine.shift(100, 10)  # the window of 16 would reach what the ring has lost
-        for keep, discard in ((0, 121), (121, 0), (60, 61)):
+            engine.shift(164, 10)  # the window of 16 would reach what the ring has lost
+        for keep, discard in ((0, 185), (185, 0), (60, 125)):
             with pytest.raises(RequestError):
                 engine.shift(keep, discard)
-        assert engine.position() == 120
+        assert engine.position() == 184
         engine.shift(0, 0)
         engine.evaluate([5])
 
