@@ -135,7 +135,7 @@ def test_an_engine_that_fails(bundle: Path) -> None:
         with urllib.request.urlopen(request, timeout=60) as response:
             assert response.readline().startswith(b"data: ")
             sabotage(handler.model)
-            last = response.read().decode().split("\n\n")[-2]
+            last = response.read().decode().strip().split("\n\n")[-1]
         assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
         with pytest.raises(urllib.error.HTTPError) as caught:
             ask(url, {"prompt": "hello", "max_tokens": 2})
