@@ -2,9 +2,9 @@
  * Reads a packed tokenizer, which `mlr-build` writes and `mlr.tokenizer.packed` describes: tables
  * that are used where they lie in the file's bytes. They are taken for hostile.
  */
-import { MlrError, messageOf } from "../shared/errors";
+import { messageOf } from "../shared/errors";
 import { Merges } from "./merges";
-import { Vocabulary } from "./vocabulary";
+import { broken, Vocabulary } from "./vocabulary";
 
 const MAGIC = "MLRTOK\0\x02";
 const START = MAGIC.length + 4; // where the first section begins
@@ -91,8 +91,4 @@ function readSizes(header: Uint8Array): Partial<Record<Section, number>> {
     throw broken("the header does not list the sections that there must be");
   }
   return sizes;
-}
-
-function broken(problem: string): MlrError {
-  return new MlrError("TokenizerError", `tokenizer: ${problem}`);
 }

@@ -165,7 +165,8 @@ function checkTypes(types: Uint8Array, count: number): void {
   if (unknown !== undefined) throw broken(`there is no type ${unknown} of tokens`);
 }
 
-function broken(problem: string): MlrError {
+/** What is wrong with a packed tokenizer. */
+export function broken(problem: string): MlrError {
   return new MlrError("TokenizerError", `tokenizer: ${problem}`);
 }
 
