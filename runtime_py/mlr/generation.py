@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import AsyncGeneratorType, TracebackType
 from typing import Any, get_args
 
 from mlr.choosing import Chooser
@@ -192,8 +192,9 @@ class TokenStream:
 
     At most one step is computed before it is asked for, so a caller that stops asking stops the
     generation, and no other. A sequence of the engine belongs to this stream until it ends or is
-    closed: close it by `aclose()`, by `async with`, or by dropping it. `completion` is set once
-    the generation has ended.
+    closed: close it by `aclose()`, by `async with`, or by dropping it. For a task that waits for a
+    token, closing by another one is the end of the iteration. `completion` is set once the
+    generation has ended by itself.
     """
 
     def __init__(
@@ -213,6 +214,8 @@ class TokenStream:
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
         self._constraint, self._draft, self._notify = constraint, draft, notify
         self.completion: Completion | None = None
+        choose = Chooser(constraint, tokenizer.end_ids, options.logprobs)
+        self._generation = self._make_generation(choose)
         self._tokens = self._generate()
 
     def __aiter__(self) -> TokenStream:
@@ -223,7 +226,11 @@ class TokenStream:
 
     async def aclose(self) -> None:
         """Stop generating and let the next caller have the engine."""
-        await self._tokens.aclose()
+        assert isinstance(self._tokens, AsyncGeneratorType)
+        if self._tokens.ag_running:
+            self._scheduler.release(self._generation)
+        else:
+            await self._tokens.aclose()
 
     async def __aenter__(self) -> TokenStream:
         return self
@@ -237,20 +244,21 @@ class TokenStream:
         await self.aclose()
 
     async def _generate(self) -> AsyncGenerator[Token, None]:
-        choose = Chooser(self._constraint, self._tokenizer.end_ids, self._options.logprobs)
-        generation = self._generation(choose)
+        generation = self._generation
         marks = frozenset[int]() if self._constraint is None else self._constraint.marks
         decoder, matcher = self._tokenizer.stream(shown=marks), StopMatcher(self._options.stop)
         ids: list[int] = []
         given: list[Token] = []
         times: list[float] = []
-        last = choose.complete
+        last = generation.choose.complete
         reason = "stop" if last else "length"
         if not last:
             self._scheduler.submit(generation)
         try:
             while not last:
                 chosen = await self._scheduler.next(generation)
+                if chosen is None:
+                    return
                 times.append(chosen.at)
                 ended, last = chosen.id in self._tokenizer.end_ids, chosen.last
                 if ended:
@@ -286,7 +294,7 @@ class TokenStream:
         )
         self._notify(self.completion)
 
-    def _generation(self, choose: Chooser) -> Generation:
+    def _make_generation(self, choose: Chooser) -> Generation:
         options = self._options
         return Generation(
             prompt=self._prompt_ids,

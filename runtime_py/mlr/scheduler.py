@@ -123,9 +123,11 @@ class Scheduler:
                 )
         self._waiting.append(generation)
 
-    async def next(self, generation: Generation) -> Chosen:
-        """The generation's next token; raises what the engine raised."""
+    async def next(self, generation: Generation) -> Chosen | None:
+        """The generation's next token, None once it is released; raises what the engine raised."""
         while not generation._ready:
+            if generation.closed:
+                return None
             if self._closed:
                 raise EngineError("the model is closed; load it again")
             generation._waiter = asyncio.get_running_loop().create_future()
@@ -138,9 +140,8 @@ class Scheduler:
 
     def release(self, generation: Generation) -> None:
         """End a generation; its sequence is free for the next one at once."""
-        generation.closed = True
-        if generation in self._waiting:
-            self._waiting.remove(generation)
+        generation.closed = True  # one that waits leaves the line when its turn comes
+        _notify(generation)
         if self._waiting:
             self._wake()
 
@@ -167,25 +168,23 @@ class Scheduler:
     async def close(self) -> None:
         """Wait for the pass under way, then close the engine; generations end with an error."""
         self._closed = True
-        for slot in self._slots:
-            if slot.owner is not None:
-                _notify(slot.owner)
-        for generation in self._waiting:
-            _notify(generation)
-        await self.exclusively(self._engine.close)
+        try:
+            await self.exclusively(self._engine.close)
+        finally:  # only now is nobody on the way from the line to a sequence
+            owners = [slot.owner for slot in self._slots if slot.owner is not None]
+            for generation in [*owners, *self._waiting]:
+                _notify(generation)
 
     def _wake(self) -> None:
         if not self._closed and (self._loop is None or self._loop.done()):
             self._loop = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
-        while not self._closed:
+        while not self._closed and self._has_work():
             try:
                 outcomes = await self.exclusively(self._pass)
             except Exception as error:  # a bug: nobody may be left waiting
                 outcomes = self._fail(error)
-            if not outcomes and not self._has_work():
-                return
             for generation, item in outcomes:
                 generation._ready.append(item)
                 _notify(generation)
@@ -212,10 +211,10 @@ class Scheduler:
 
     def _pass(self) -> list[_Outcome]:
         """Evaluate one batch and choose tokens."""
-        self._admit()
+        outcomes = self._admit()
         parts = self._plan()
         if not parts:
-            return []
+            return outcomes
         start = self._clock()
         try:
             self._engine.evaluate_batch(
@@ -224,8 +223,7 @@ class Scheduler:
         except MlrError as error:
             for part in parts:
                 part.generation._finished = True
-            return [(part.generation, error) for part in parts]
-        outcomes: list[_Outcome] = []
+            return [*outcomes, *((part.generation, error) for part in parts)]
         row = 0
         for part in parts:
             part.slot.tokens += part.tokens
@@ -237,19 +235,30 @@ class Scheduler:
             self._costs.learn(len(parts), row - len(parts), self._clock() - start)
         return outcomes
 
-    def _admit(self) -> None:
-        """Give free sequences to those who wait, in order."""
+    def _admit(self) -> list[_Outcome]:
+        """Give free sequences to those who wait, in order; tells those that cannot begin why."""
+        failed: list[_Outcome] = []
         while self._waiting and any(slot.free for slot in self._slots):
             generation = self._waiting.popleft()
-            generation.started = self._clock()
-            slot = self._place(generation.prompt)
-            self._uses += 1
-            slot.owner, slot.used = generation, self._uses
-            generation._slot = slot
-            generation.cached_tokens = len(slot.tokens)
-            generation._pending = generation.prompt[len(slot.tokens) :]
-            self._engine.configure(generation.sampling, slot.sequence)
-            self._engine.set_mask(None, slot.sequence)
+            if generation.closed:
+                continue
+            try:
+                self._begin(generation)
+            except Exception as error:
+                generation._finished = True
+                failed.append((generation, error))
+        return failed
+
+    def _begin(self, generation: Generation) -> None:
+        generation.started = self._clock()
+        slot = self._place(generation.prompt)
+        self._uses += 1
+        slot.owner, slot.used = generation, self._uses
+        generation._slot = slot
+        generation.cached_tokens = len(slot.tokens)
+        generation._pending = generation.prompt[len(slot.tokens) :]
+        self._engine.configure(generation.sampling, slot.sequence)
+        self._engine.set_mask(None, slot.sequence)
 
     def _place(self, prompt: list[int]) -> _Slot:
         """A free sequence that holds as much of the prompt's beginning as can be had.

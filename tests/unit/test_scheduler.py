@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest
 import mlr
 from mlr.engines.base import Step
 from mlr.errors import EngineError, RequestError
+from mlr.generation import TokenStream
 from mlr.model import Model
 from mlr.scheduler import PREFILL_BESIDE_DECODING
 
@@ -207,6 +209,72 @@ def test_an_engine_that_fails_tells_all_and_the_next_too(tiny_bundle: Path) -> N
             assert [str(answer) for answer in answers] == ["broken"] * 3
             model.engine.evaluate_batch = evaluate  # type: ignore[method-assign]
             assert (await model.generate([1, 3], max_tokens=5)).token_ids
+
+    asyncio.run(run())
+
+
+def test_one_that_cannot_begin_hears_why(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        async with await mlr.load(tiny_bundle, threads=1) as model:
+
+            def fail(position: int, sequence: int = 0) -> None:
+                raise EngineError("broken")
+
+            truncate = model.engine.truncate
+            model.engine.truncate = fail  # type: ignore[method-assign]
+            answers = asyncio.gather(
+                *(model.generate([1, n], max_tokens=5) for n in (3, 4)), return_exceptions=True
+            )
+            assert [str(answer) for answer in await asyncio.wait_for(answers, 10)] == ["broken"] * 2
+            model.engine.truncate = truncate  # type: ignore[method-assign]
+            assert (await model.generate([1, 3], max_tokens=5)).token_ids
+
+    asyncio.run(run())
+
+
+def test_closing_while_a_generation_is_on_its_way_to_a_sequence(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        model = await mlr.load(tiny_bundle, threads=1)
+        truncate = model.engine.truncate
+        on_its_way, closing = threading.Event(), threading.Event()
+
+        def wait(position: int, sequence: int = 0) -> None:
+            on_its_way.set()
+            closing.wait(10)
+            truncate(position, sequence)
+
+        model.engine.truncate = wait  # type: ignore[method-assign]
+        # a prompt of several passes: none of them is to come
+        running = asyncio.create_task(model.generate([1] * 1000, max_tokens=3))
+        await asyncio.to_thread(on_its_way.wait, 10)
+        closed = asyncio.create_task(model.close())
+        await asyncio.sleep(0.01)
+        closing.set()
+        await closed
+        with pytest.raises(EngineError, match="closed"):
+            await asyncio.wait_for(running, 10)
+
+    asyncio.run(run())
+
+
+def test_a_stream_may_be_closed_by_another_task(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        async with await mlr.load(tiny_bundle, threads=1) as model:
+            stream = model.stream([1, 2, 3], max_tokens=5000)
+            waiting = model.stream([1, 4, 5], max_tokens=5000)
+
+            async def read(tokens: TokenStream) -> int:
+                return len([token async for token in tokens])
+
+            readers = [asyncio.create_task(read(tokens)) for tokens in (stream, waiting)]
+            await asyncio.sleep(0.05)
+            await waiting.aclose()
+            await stream.aclose()
+            counts = await asyncio.wait_for(asyncio.gather(*readers), 10)
+            assert 0 < counts[0] < 5000
+            assert counts[1] == 0, "it was still in line"
+            assert stream.completion is waiting.completion is None
+            assert (await asyncio.wait_for(model.generate([1, 9], max_tokens=3), 10)).token_ids
 
     asyncio.run(run())
 
