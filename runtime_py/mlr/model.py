@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -391,11 +392,12 @@ def _info(source: Source, engine: Engine, load_ms: float) -> ModelInfo:
 class SyncModel:
     """The blocking face of a `Model`, for scripts: the same methods without `await`.
 
-    It runs an event loop of its own, so it cannot be used inside a running one.
+    It runs an event loop of its own, so it cannot be used inside a running one. Of several threads
+    that use it, one waits until the call of another has returned.
     """
 
-    def __init__(self, runner: asyncio.Runner, model: Model) -> None:
-        self._runner = runner
+    def __init__(self, loop: _Loop, model: Model) -> None:
+        self._loop = loop
         self._model = model
         self._closed = False
 
@@ -419,34 +421,34 @@ class SyncModel:
 
     def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Generate a whole completion; see `Model.generate`."""
-        return _block(self._runner, self._model.generate(prompt, **options))
+        return self._loop.run(self._model.generate(prompt, **options))
 
     def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
         """Generate token by token; see `Model.stream`."""
-        return SyncTokenStream(self._runner, self._model.stream(prompt, **options))
+        return SyncTokenStream(self._loop, self._model.stream(prompt, **options))
 
     def save_prompt(self, prompt: str | Sequence[int]) -> bytes:
         """The KV cache of a prompt as bytes; see `Model.save_prompt`."""
-        return _block(self._runner, self._model.save_prompt(prompt))
+        return self._loop.run(self._model.save_prompt(prompt))
 
     def restore_prompt(self, saved: bytes) -> int:
         """Take what `save_prompt` gave; see `Model.restore_prompt`."""
-        return _block(self._runner, self._model.restore_prompt(saved))
+        return self._loop.run(self._model.restore_prompt(saved))
 
     def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
         """The embeddings of texts; see `Model.embed`."""
-        return _block(self._runner, self._model.embed(texts, **options))
+        return self._loop.run(self._model.embed(texts, **options))
 
     def rerank(self, query: Text, documents: Iterable[Text], **options: Any) -> Ranking:
         """Documents by how well they answer a query; see `Model.rerank`."""
-        return _block(self._runner, self._model.rerank(query, documents, **options))
+        return self._loop.run(self._model.rerank(query, documents, **options))
 
     def close(self) -> None:
         """Free the engine and end the event loop. Safe to call twice."""
         if not self._closed:
+            self._loop.run(self._model.close())
             self._closed = True
-            _block(self._runner, self._model.close())
-            self._runner.close()
+            self._loop.close()
 
     def __enter__(self) -> SyncModel:
         return self
@@ -463,12 +465,12 @@ class SyncModel:
 class SyncTokenStream(Iterator[Token]):
     """A blocking iterator over the tokens of one generation; `close` stops it."""
 
-    def __init__(self, runner: asyncio.Runner, tokens: TokenStream) -> None:
-        self._runner, self._tokens = runner, tokens
+    def __init__(self, loop: _Loop, tokens: TokenStream) -> None:
+        self._loop, self._tokens = loop, tokens
 
     def __next__(self) -> Token:
         try:
-            return _block(self._runner, self._next())
+            return self._loop.run(self._next())
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -477,7 +479,7 @@ class SyncTokenStream(Iterator[Token]):
 
     def close(self) -> None:
         """Stop generating."""
-        _block(self._runner, self._tokens.aclose())
+        self._loop.run(self._tokens.aclose())
 
     @property
     def completion(self) -> Completion | None:
@@ -485,22 +487,35 @@ class SyncTokenStream(Iterator[Token]):
         return self._tokens.completion
 
 
-def _block(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end; refuse where an event loop is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+class _Loop:
+    """The event loop that blocking calls run in, from any thread but one at a time."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._lock = threading.Lock()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end; refuse where an event loop is running already."""
         try:
-            runner.get_loop()
-        except RuntimeError:  # it has been closed, with its model
-            coroutine.close()
-            raise EngineError("the model is closed; load it again") from None
-        return runner.run(coroutine)
-    coroutine.close()
-    raise RequestError(
-        "the blocking calls cannot be used inside a running event loop: "
-        "use `await mlr.load(...)` and the methods of the model it gives"
-    )
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with self._lock:
+                try:
+                    self._runner.get_loop()
+                except RuntimeError:  # it has been closed, with its model
+                    coroutine.close()
+                    raise EngineError("the model is closed; load it again") from None
+                return self._runner.run(coroutine)
+        coroutine.close()
+        raise RequestError(
+            "the blocking calls cannot be used inside a running event loop: "
+            "use `await mlr.load(...)` and the methods of the model it gives"
+        )
+
+    def close(self) -> None:
+        """End the loop. Safe to call twice."""
+        with self._lock:
+            self._runner.close()
 
 
 def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
@@ -509,9 +524,9 @@ def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
     Raises `RequestError` inside a running event loop.
     """
     check_options(options, load)
-    runner = asyncio.Runner()
+    loop = _Loop()
     try:
-        return SyncModel(runner, _block(runner, load(location, **options)))
+        return SyncModel(loop, loop.run(load(location, **options)))
     except BaseException:
-        runner.close()
+        loop.close()
         raise
