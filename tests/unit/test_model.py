@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import http.server
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +280,30 @@ def test_a_blocking_model_that_is_closed(tiny_bundle: Path) -> None:
         next(stream)
     with pytest.raises(EngineError, match="closed; load it again"):
         model.embed("hello")
+
+
+def test_a_blocking_model_used_by_several_threads(tiny_bundle: Path) -> None:
+    prompts = [[1, 2, n] for n in range(3, 7)]
+    with mlr.load_sync(tiny_bundle, threads=1) as model:
+        expected = [model.generate(prompt, max_tokens=40).token_ids for prompt in prompts]
+        with ThreadPoolExecutor(len(prompts)) as threads:
+            given = threads.map(lambda prompt: model.generate(prompt, max_tokens=40), prompts)
+            assert [completion.token_ids for completion in given] == expected
+
+
+def test_a_model_that_is_dropped_unclosed_takes_no_memory(tiny_bundle: Path) -> None:
+    """Its threads would hold it: they end, too."""
+
+    def workers() -> set[threading.Thread]:
+        return {item for item in threading.enumerate() if item.name.startswith("mlr-kernel")}
+
+    async def forget() -> None:
+        model = await mlr.load(tiny_bundle, threads=3)
+        await model.generate("hello", max_tokens=2)
+
+    before = workers()
+    asyncio.run(forget())
+    gc.collect()
+    for worker in workers() - before:
+        worker.join(10)
+        assert not worker.is_alive()

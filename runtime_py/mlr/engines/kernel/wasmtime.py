@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import sys
 import threading
+import weakref
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -95,6 +96,7 @@ class WasmtimeKernel:
         self._size = pages * PAGE
         self._build = build
         self._workers: list[threading.Thread] = []
+        self._dropped: weakref.finalize[..., WasmtimeKernel] | None = None
         self._store, self._exports = self._instantiate()
         self._functions: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -182,13 +184,16 @@ class WasmtimeKernel:
         for index in range(1, threads):
             store, exports = self._instantiate()
             worker = threading.Thread(
-                target=self._work,
+                target=_work,
                 args=(index, store, exports),
                 name=f"mlr-kernel-{index}",
                 daemon=True,
             )
             worker.start()
             self._workers.append(worker)
+        # Workers hold the memory: those of a kernel that is dropped unclosed are to end, too.
+        self._dropped = weakref.finalize(self, self._exports["mlr_close"], self._store)
+        self._dropped.atexit = False
 
     def _release_staging(self) -> None:
         """Give the pages of the staging buffer back: after the weights it is hardly used."""
@@ -200,13 +205,6 @@ class WasmtimeKernel:
                 ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED
             )
 
-    def _work(self, index: int, store: Any, exports: Any) -> None:
-        wasmtime = _wasmtime()
-        try:
-            exports["mlr_worker"](store, index)
-        except (wasmtime.Trap, wasmtime.WasmtimeError):
-            exports["mlr_abort"](store)  # mlr_eval on instance 0 then reports the failure
-
     def close(self) -> None:
         """End the threads and free the memory."""
         if self._memory is None:
@@ -214,8 +212,19 @@ class WasmtimeKernel:
         self.call("mlr_close")
         for worker in self._workers:
             worker.join(JOIN_SECONDS)
+        if self._dropped is not None:
+            self._dropped.detach()
         self._functions.clear()
         self._memory = self._exports = self._store = None
+
+
+def _work(index: int, store: Any, exports: Any) -> None:
+    """What a worker thread does; it does not know the kernel, so that one can be dropped."""
+    wasmtime = _wasmtime()
+    try:
+        exports["mlr_worker"](store, index)
+    except (wasmtime.Trap, wasmtime.WasmtimeError):
+        exports["mlr_abort"](store)  # mlr_eval on instance 0 then reports the failure
 
 
 def _first_line(error: BaseException) -> str:
