@@ -42,6 +42,7 @@ class Site:
     folders: dict[str, Path] = field(default_factory=dict)  # by path, such as "/page/"
     texts: dict[str, bytes] = field(default_factory=dict)  # by path: these come first
     isolated: bool = True
+    shared: bool = False  # pages of other origins may read what is here
     cuts: dict[str, list[int]] = field(default_factory=dict)  # path: bytes sent before each cut
     flips: dict[str, list[int]] = field(default_factory=dict)  # path: a wrong byte, once each
     missing: set[str] = field(default_factory=set)
@@ -131,7 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(self, status: int, size: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         isolation = ISOLATION if self.site.isolated else {}
-        for name, value in {**headers, **isolation, "Cache-Control": "no-cache"}.items():
+        shared = {"Access-Control-Allow-Origin": "*"} if self.site.shared else {}
+        sent = {**headers, **isolation, **shared, "Cache-Control": "no-cache"}
+        for name, value in sent.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(size))
         self.end_headers()

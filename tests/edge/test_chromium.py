@@ -104,6 +104,24 @@ def test_a_load_that_is_given_up(page: Page, site: Site) -> None:
     assert took < 1500
 
 
+def test_a_bundle_of_another_origin(page: Page, site: Site) -> None:
+    """Taken up again after a cut, though a page may not read another origin's `Content-Range`."""
+    with serve_site({"/": site.folders["/bundle/"]}) as other:
+        other.shared = True
+        shard = next((site.folders["/bundle/"] / "shards").iterdir()).name
+        other.cuts[f"/shards/{shard}"] = [100_000]
+        ended = run(
+            page,
+            f"""
+            const files = await navigator.storage.getDirectory();
+            await files.removeEntry("mlr", {{ recursive: true }}).catch(() => undefined);
+            return outcome(load("{other.url}/", options).then((model) => model.close()));
+            """,
+        )
+        assert ended == "ended"
+        assert [request.range[:6] for request in other.asked("shards")] == ["", "bytes="]
+
+
 def test_streams_that_are_given_up(page: Page) -> None:
     """By the signal, then by closing the model; in between the model goes on."""
     aborted, after, closed, closed_after = run(
