@@ -227,7 +227,7 @@ def test_what_is_asked_for_wrongly(ask: Ask) -> None:
 def test_arguments_of_a_wrong_kind(ask: Ask) -> None:
     """Plain JavaScript has no types: none of it may look like an engine that failed."""
     answers = ask("kinds")
-    assert codes(answers) == ["request"] * 12
+    assert codes(answers) == ["request"] * 13
     assert "unknown option thread of load" in answers[0]["message"]
 
 
@@ -247,6 +247,25 @@ def test_a_generation_that_is_given_up(ask: Ask) -> None:
     assert running["name"] == waiting["name"] == "TimeoutError"
     assert running["ms"] < 1000
     assert queued == after == whole
+
+
+def test_a_generation_that_is_given_up_before_its_turn(ask: Ask) -> None:
+    """It does not wait for the one that runs."""
+    given, running, after = ask("queued")
+    assert given["name"] == "TimeoutError"
+    assert given["ms"] < running["ms"] / 2
+    assert len(after["tokenIds"]) == 20
+
+
+def test_tokens_that_are_asked_for_at_once(ask: Ask) -> None:
+    tokens, expected = ask("together")
+    assert tokens == [*expected, None]
+
+
+@pytest.mark.parametrize("host", ["node 20", "node 24"], indirect=True)
+def test_what_cannot_be_sent(ask: Ask) -> None:
+    """It keeps no program from ending, where a model does not."""
+    assert codes(ask("unsendable")) == ["request"]
 
 
 def test_a_model_that_is_closed(ask: Ask) -> None:

@@ -80,6 +80,7 @@ const scenarios = {
       await outcome(model.generate([1, "2"])),
       await outcome(model.tokenize(5)),
       await outcome(model.detokenize("x")),
+      await outcome(generate(model, { stop: () => "." })),
     ])),
   ],
   cancelled: () =>
@@ -95,6 +96,24 @@ const scenarios = {
       }
       return [...answers, await outcome(generate(model))];
     }),
+  queued: () =>
+    withModel(async (model) => {
+      const start = performance.now();
+      const running = model.generate([5, 6, 7], { maxTokens: 1000, temperature: 1 }).then(() => performance.now() - start);
+      const given = await outcome(model.generate(PROMPT, { signal: AbortSignal.timeout(20) }));
+      return [given, { ms: await running }, await outcome(generate(model))];
+    }),
+  together: () =>
+    withModel(async (model) => {
+      const stream = model.stream(PROMPT, { maxTokens: 3 });
+      const asked = await Promise.all([stream.next(), stream.next(), stream.next(), stream.next()]);
+      const { tokenIds } = await generate(model, { maxTokens: 3 });
+      return [asked.map(({ value, done }) => (done ? null : value.id)), tokenIds];
+    }),
+  unsendable: async () => {
+    const model = await load(bundle, OPTIONS); // nothing closes it, and the program ends
+    return [await outcome(generate(model, { stop: () => "." }))];
+  },
   lost: async () => {
     const model = await load(bundle, OPTIONS);
     const answers = [await outcome(generate(model)), await outcome(generate(model))];

@@ -1,5 +1,5 @@
 import type { WorkerPort } from "../platform/platform";
-import { MlrError } from "../shared/errors";
+import { MlrError, messageOf } from "../shared/errors";
 import type { LoadProgress, Reply, Request, Token } from "../shared/protocol";
 
 type WithoutId<T> = T extends { id: number } ? Omit<T, "id"> : never;
@@ -53,9 +53,16 @@ export class Connection {
         reject(this.#ended);
         return;
       }
-      this.#waiting.set(id, { resolve, reject, onToken });
+      try {
+        this.#post({ ...request, id });
+      } catch (error) {
+        // a function, for example
+        const problem = `what is asked for cannot be sent to the model: ${messageOf(error)}`;
+        reject(new MlrError("RequestError", problem, { cause: error }));
+        return;
+      }
+      this.#waiting.set(id, { resolve, reject, onToken }); // answers come in a later turn
       this.#worker.keepAlive(true);
-      this.#post({ ...request, id });
     });
     return { id, answer };
   }

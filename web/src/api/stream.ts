@@ -16,7 +16,8 @@ export class TokenStream implements AsyncIterableIterator<Token> {
   #stop: (() => void) | undefined;
   #ended = false;
   #error: Error | undefined;
-  #wake: (() => void) | undefined;
+  /** Who waits for the next token, the first to ask first. */
+  #waiting: (() => void)[] = [];
 
   constructor(generation: Generation) {
     this.#generation = generation;
@@ -29,9 +30,7 @@ export class TokenStream implements AsyncIterableIterator<Token> {
   async next(): Promise<IteratorResult<Token, undefined>> {
     this.#start();
     while (this.#tokens.length === 0 && !this.#ended) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     const token = this.#tokens.shift();
     if (token) return { done: false, value: token };
@@ -75,7 +74,8 @@ export class TokenStream implements AsyncIterableIterator<Token> {
   }
 
   #signal(): void {
-    this.#wake?.();
-    this.#wake = undefined;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
   }
 }

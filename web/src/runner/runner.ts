@@ -18,6 +18,8 @@ export class Runner {
   /** Resolves when all that was asked before has ended. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #stopped = new Set<number>();
+  /** Of each generation whose turn has not come: answers that it was stopped. */
+  readonly #queued = new Map<number, () => void>();
 
   constructor(surroundings: (timeout: number | undefined) => Surroundings, reply: (reply: Reply) => void) {
     this.#surroundings = surroundings;
@@ -27,7 +29,7 @@ export class Runner {
   /** Answers by `reply`. */
   handle(request: Request): void {
     if (request.type === "stop") {
-      this.#stopped.add(request.id);
+      this.#stop(request.id);
       return;
     }
     const { id } = request;
@@ -66,7 +68,7 @@ export class Runner {
       case "load":
         return this.#inTurn(() => this.#load(request));
       case "generate":
-        return this.#inTurn(() => this.#generate(request));
+        return this.#queue(request);
       case "logits":
         return this.#inTurn(() => this.#logits(request.ids));
       case "embed":
@@ -84,6 +86,24 @@ export class Runner {
     const result = this.#turn.then(work);
     this.#turn = result.catch(() => undefined);
     return result;
+  }
+
+  /** A generation, which when it is stopped does not wait for its turn. */
+  #queue(request: Extract<Asked, { type: "generate" }>): Promise<unknown> {
+    const { id } = request;
+    return new Promise((resolve, reject) => {
+      this.#queued.set(id, () => {
+        resolve(null);
+      });
+      this.#inTurn(() => (this.#queued.delete(id) ? this.#generate(request) : null)).then(resolve, reject);
+    });
+  }
+
+  #stop(id: number): void {
+    const answer = this.#queued.get(id);
+    if (answer) answer();
+    else this.#stopped.add(id);
+    this.#queued.delete(id);
   }
 
   async #load({ url, options }: Extract<Asked, { type: "load" }>): Promise<unknown> {
