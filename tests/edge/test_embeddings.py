@@ -17,7 +17,7 @@ import mlr
 from mlr_build.cli import main as mlr_build
 from tests.browser.site import Site, serve_site
 from tests.edge.hosts import PROGRAMS, TERMINALS, ask_firefox, ask_terminal, ask_workerd, workerd
-from tests.support.tiny_bert import TEXTS, tiny_bert
+from tests.support.tiny_bert import TEXTS, tiny_bert, tiny_cross_encoder
 
 THREADS = [1, 2]
 LONG = "the cat sat on the mat " * 10
@@ -36,6 +36,8 @@ REFUSED: list[dict[str, Any]] = [
     {"texts": ["a"], "options": {"prompt": "query"}, "code": "request"},
     {"texts": ["a", []], "options": {}, "code": "request"},
     {"texts": [[2, 9999]], "options": {}, "code": "request"},
+    {"texts": 5, "options": {}, "code": "request"},
+    {"texts": ["a", None], "options": {}, "code": "request"},
 ]
 
 
@@ -123,6 +125,16 @@ def test_lengths_that_the_model_leaves(
     lengths = np.linalg.norm(left, axis=1)
     assert (abs(lengths - 1) > 0.1).all()
     np.testing.assert_allclose(left, made * lengths[:, None], rtol=1e-6)
+
+
+def test_a_model_that_ranks(package: Path, hosts: Path, tmp_path: Path) -> None:
+    """Its scores are of pairs of texts, so that of one text means nothing."""
+    source, bundle = tiny_cross_encoder(tmp_path / "source"), tmp_path / "bundle"
+    assert mlr_build(["package", str(source), "--quantize", "f32", "--out", str(bundle)]) == 0
+    asked = job(bundle.as_uri(), [1])
+    asked |= {"embeddings": [], "refused": [{"texts": ["a cat"], "options": {}}]}
+    (answer,) = ask_terminal("node 24", package, asked, tmp_path)
+    assert answer["refused"] == ["unsupported-model"]
 
 
 def test_chromium(site: Site, chromium: str, expected: Any) -> None:

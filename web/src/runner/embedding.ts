@@ -20,6 +20,7 @@ export async function embed(
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name)) throw wrong(`unknown option ${name} of embed`);
   }
+  if (!Array.isArray(texts)) throw wrong("texts must be a text, or a list of texts or of lists of token ids");
   const { promptName, normalize = normalized, truncate = true } = options;
   if (!normalize && normalized) throw wrong("normalize: false is not possible: this model's embeddings have the length 1");
   const prompt = promptOf(settings, promptName);
@@ -27,6 +28,7 @@ export async function embed(
   const truncated: number[] = [];
   const ids = texts.map((text, index) => {
     const whole = typeof text === "string" ? tokenizer.encode(prompt + text, true) : text;
+    if (!Array.isArray(whole)) throw wrong(`text ${index} must be a text or a list of token ids`);
     if (whole.length === 0) throw wrong(`text ${index} has no tokens, so it has no embedding`);
     if (whole.length <= longest) return whole;
     if (!truncate) {

@@ -10,6 +10,8 @@ export interface Shape {
   vocabularySize: number;
   /** How wide an embedding is; 0 for a model that gives none. */
   embeddingSize: number;
+  /** Whether what it gives is how well two texts go together. */
+  ranks: boolean;
   /** Whether embeddings have the length 1. */
   normalized: boolean;
   /** Whether texts are read from the left to the right, and can be gone on with. */
@@ -100,6 +102,9 @@ export class Engine {
 
   /** Whether its embeddings have the length 1. Throws `UnsupportedModelError` for a model that gives none. */
   embedsNormalized(): boolean {
+    if (this.#shape.ranks) {
+      throw new MlrError("UnsupportedModelError", "this model ranks pairs of texts: use mlr in Python (rerank)");
+    }
     if (this.#shape.embeddingSize > 0) return this.#shape.normalized;
     throw new MlrError("UnsupportedModelError", "this model gives no embeddings");
   }

@@ -163,11 +163,11 @@ async function checkMemory(
 
 function shapeOf({ variant: { config } }: Manifest, plan: Plan): Shape {
   const { pooling = "none" } = config;
-  const width = pooling === "rank" ? 1 : (config.n_embd as number);
   return {
     contextLength: plan.options.contextLength,
     vocabularySize: config.n_vocab as number,
-    embeddingSize: pooling === "none" ? 0 : width,
+    embeddingSize: pooling === "none" ? 0 : (config.n_embd as number),
+    ranks: pooling === "rank",
     normalized: config.normalize_embeddings !== false,
     causal: config.causal !== false,
   };
