@@ -74,20 +74,20 @@ def _write_page(staging: Path, manifests: Sequence[Manifest]) -> None:
     skipped = shutil.ignore_patterns(_NOT_OF_THE_PAGE)
     shutil.copytree(_PAGE, staging, ignore=skipped, dirs_exist_ok=True)
     shutil.copyfile(_PAGE / _NOT_OF_THE_PAGE / "site.js", staging / "site.js")
-    index = (_PAGE / "index.html").read_text()
+    index = (_PAGE / "index.html").read_text(encoding="utf-8")
     assert _HEAD in index
     policy = html.escape(PAGE_POLICY, quote=True).replace("&#x27;", "'")
     added = (
         f'{_HEAD}\n    <meta http-equiv="Content-Security-Policy" content="{policy}" />\n'
         '    <script src="site.js"></script>'
     )
-    (staging / "index.html").write_text(index.replace(_HEAD, added, 1))
+    (staging / "index.html").write_text(index.replace(_HEAD, added, 1), encoding="utf-8")
     bundles = [listed(manifest, f"bundles/{manifest.name}/") for manifest in manifests]
-    (staging / "bundles.json").write_text(json.dumps(bundles, ensure_ascii=False))
+    (staging / "bundles.json").write_text(json.dumps(bundles, ensure_ascii=False), encoding="utf-8")
     # Netlify and Cloudflare Pages send the headers in `_headers`; GitHub Pages passes files
     # through Jekyll unless told not to.
     lines = [f"  {name}: {value}" for name, value in HEADERS.items()]
-    (staging / "_headers").write_text("\n".join(["/*", *lines, ""]))
+    (staging / "_headers").write_text("\n".join(["/*", *lines, ""]), encoding="utf-8")
     (staging / ".nojekyll").write_bytes(b"")
 
 
@@ -107,11 +107,11 @@ def _write_worker(staging: Path, manifests: Sequence[Manifest]) -> list[str]:
     paths = [path for path in staging.rglob("*") if path.is_file()]
     files = sorted(path.relative_to(staging).as_posix() for path in paths)
     kept = [file for file in files if file not in not_for_pages]
-    script = (_PAGE / _NOT_OF_THE_PAGE / "service-worker.js").read_text()
+    script = (_PAGE / _NOT_OF_THE_PAGE / "service-worker.js").read_text(encoding="utf-8")
     version = hashlib.sha256(script.encode())
     for file in kept:
         digest = hashlib.sha256((staging / file).read_bytes()).hexdigest()
         version.update(f"{file} {digest}\n".encode())
     site = json.dumps({"version": version.hexdigest(), "files": kept})
-    (staging / SITE.mark).write_text(f"const SITE = {site};\n{script}")
+    (staging / SITE.mark).write_text(f"const SITE = {site};\n{script}", encoding="utf-8")
     return kept

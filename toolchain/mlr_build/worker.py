@@ -100,7 +100,7 @@ def make_worker(
         (staging / "package.json").write_text(_package(manifest), encoding="utf-8")
         text = readme(manifest, weights, memory, compressed)
         (staging / "README.md").write_text(text, encoding="utf-8")
-        (staging / ".gitignore").write_text("node_modules/\n.wrangler/\n.dev.vars\n")
+        (staging / ".gitignore").write_bytes(b"node_modules/\n.wrangler/\n.dev.vars\n")
     return WorkerResult(
         path=out,
         model=manifest.name,
@@ -114,6 +114,11 @@ def make_worker(
 
 
 def _variant(manifest: Manifest) -> Variant:
+    if manifest.task == "rank":
+        raise UnsupportedModelError(
+            f"{manifest.name} ranks pairs of texts, which edge workers do not do: serve it with "
+            "mlr serve"
+        )
     for variant in manifest.variants:
         if "kernel" in variant.engines:
             return variant

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,19 @@ def test_the_worker_keeps_what_the_page_reads_but_weights(
     for file in (bundle / "shards").iterdir():
         copy = out / "bundles" / name / "shards" / file.name
         assert copy.read_bytes() == file.read_bytes()
+
+
+def test_files_are_utf8_whatever_the_locale(bundle: Path, tmp_path: Path, page: Path) -> None:
+    index = page / "index.html"
+    index.write_text(index.read_text() + "Größe – 世界", encoding="utf-8")
+    program = (
+        "import sys, pathlib, mlr_build.site as site, mlr_build.cli as cli\n"
+        f"site._PAGE = pathlib.Path({str(page)!r})\n"
+        f"sys.exit(cli.main(['site', {str(bundle)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **ascii_only}, check=True)
+    assert "Größe – 世界" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_version_follows_the_content(bundle: Path, tmp_path: Path, page: Path) -> None:

@@ -14,6 +14,7 @@ from mlr_build.bundle_copy import read_bundle
 from mlr_build.cli import main
 from mlr_build.edge_limits import MEMORY_LIMIT, predict_memory
 from tests.support.bundles import package as package_bundle
+from tests.support.tiny_bert import tiny_cross_encoder
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +151,10 @@ def test_other_refusals(
     assert run(bundle, tmp_path / "out") == 1
     assert "make page" in error(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_ranks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tiny_cross_encoder(tmp_path / "source")
+    assert main(["package", str(source), "--out", str(tmp_path / "ranker")]) == 0
+    assert run(tmp_path / "ranker", tmp_path / "out") == 4
+    assert "ranks pairs of texts" in error(capsys)
