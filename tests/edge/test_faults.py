@@ -258,8 +258,8 @@ def test_a_generation_that_is_given_up_before_its_turn(ask: Ask) -> None:
 
 
 def test_tokens_that_are_asked_for_at_once(ask: Ask) -> None:
-    tokens, expected = ask("together")
-    assert tokens == [*expected, None]
+    together, whole = ask("together")
+    assert together["tokenIds"] == [*whole["tokenIds"], None]
 
 
 @pytest.mark.parametrize("host", ["node 20", "node 24"], indirect=True)

@@ -107,8 +107,8 @@ const scenarios = {
     withModel(async (model) => {
       const stream = model.stream(PROMPT, { maxTokens: 3 });
       const asked = await Promise.all([stream.next(), stream.next(), stream.next(), stream.next()]);
-      const { tokenIds } = await generate(model, { maxTokens: 3 });
-      return [asked.map(({ value, done }) => (done ? null : value.id)), tokenIds];
+      const tokenIds = asked.map(({ value, done }) => (done ? null : value.id));
+      return [{ tokenIds }, await outcome(generate(model, { maxTokens: 3 }))];
     }),
   unsendable: async () => {
     const model = await load(bundle, OPTIONS); // nothing closes it, and the program ends
