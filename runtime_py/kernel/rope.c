@@ -22,7 +22,8 @@ static double yarn_share(uint32_t i) {
   return (1.0 - ramp) * c->rope_extension;
 }
 
-/* The model's own divisors of the frequencies, (rope_dim / 2), or NULL. LongRoPE has two sets. */
+/* The model's own divisors of the frequencies, (rope_dim / 2), or NULL. LongRoPE has two sets, which are
+ * a scaling; Llama 3's are part of the frequencies, in sliding layers too. */
 static const float *frequency_divisors(void) {
   const Config *c = &weights.config;
   Slot slot = ROPE_FREQS;
@@ -31,7 +32,7 @@ static const float *frequency_divisors(void) {
   return (const float *)weights.shared[slot].data;
 }
 
-/* theta^(-2 i / rope_dim), on global layers scaled as the model says. */
+/* theta^(-2 i / rope_dim), over the divisors; on global layers scaled as the model says. */
 void rope_frequencies(void) {
   const Config *c = &weights.config;
   const float *divisors = frequency_divisors();
@@ -39,11 +40,13 @@ void rope_frequencies(void) {
   for (uint32_t i = 0; i < half; i++) {
     double exponent = -2.0 * i / c->rope_dim;
     double global = exp_f64(exponent * log_f64(c->rope_theta));
+    double local = exp_f64(exponent * log_f64(c->rope_theta_local));
     double share = c->rope_scaling == SCALING_YARN ? yarn_share(i) : 0.0;
     global = global * c->rope_scale * (1.0 - share) + global * share;
     if (divisors) global /= (double)divisors[i];
+    if (divisors && c->rope_scaling != SCALING_LONGROPE) local /= (double)divisors[i];
     state.inverse_frequency[i] = (float)global;
-    state.inverse_frequency[half + i] = (float)exp_f64(exponent * log_f64(c->rope_theta_local));
+    state.inverse_frequency[half + i] = (float)local;
   }
 }
 

@@ -197,8 +197,9 @@ CASES: dict[str, ArchitectureCase] = {
         ),
         _case("exaone"),
         _case("exaone4", pre_norm=False, post_norm="branch", qk_norm="head"),
+        # Llama 3's divisors in layers that slide: no other model has both.
         _case(
-            "exaone4/window",
+            *("exaone4/window", "rope_freqs.weight"),
             n_layers=5,
             pre_norm=False,
             post_norm="branch",

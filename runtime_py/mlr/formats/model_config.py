@@ -93,7 +93,7 @@ class ModelConfig:
 
     Layer i slides its attention window when `sliding_window` is set and `(i + 1) %
     sliding_pattern` is not 0 (a pattern greater than `n_layers`: all layers slide). Sliding
-    layers use `rope_theta_local` and no rotary scaling.
+    layers use `rope_theta_local` and no rotary scaling; Llama 3's divisors hold for all layers.
     """
 
     architecture: str

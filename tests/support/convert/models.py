@@ -171,6 +171,7 @@ MODELS: dict[str, Model] = {
             "sliding_window": 9,
             "sliding_window_pattern": 4,
             "layer_types": [*["sliding_attention"] * 3, "full_attention", "sliding_attention"],
+            "rope_parameters": LLAMA3,
         },
     ),
     "ernie4_5": Model("ernie4_5", "Ernie4_5", {"head_dim": 16}),
