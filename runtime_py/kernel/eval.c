@@ -26,7 +26,7 @@ static int32_t take_texts(uint32_t n) {
     if (type && type >= n_types) return ERROR_ARGUMENT;
     if (text == state.n_texts)
       state.texts[state.n_texts++] = (Run){i, 0};
-    else if (text + 1 != state.n_texts)
+    else if (i == 0 || text != state.n_texts - 1)
       return ERROR_ARGUMENT;
     uint32_t position = state.texts[text].count++;
     if (position >= state.n_ctx) return ERROR_CONTEXT;

@@ -152,6 +152,21 @@ def test_types_of_tokens(folder: Path) -> None:
         assert bytes(engine.embed([text])[0]) == plain
 
 
+@pytest.mark.parametrize("build", ["relaxed", "relaxed64"])
+@pytest.mark.parametrize("texts", [[2**32 - 1], [1], [0, 2], [0, 2**32 - 1], [0, 1, 0]])
+def test_texts_are_numbered_from_0_on(texts: list[int], build: str, folder: Path) -> None:
+    case = CASES["bert"]
+    with open_kernel(case.build(folder, "F32"), context_length=64, build=build) as engine:
+        plain = bytes(engine.embed([TOKENS[:5]])[0])
+        kernel = engine._instance
+        assert kernel is not None
+        kernel.write(
+            int(kernel.call("mlr_token_sequences")), struct.pack(f"<{len(texts)}I", *texts)
+        )
+        assert kernel.call("mlr_eval", len(texts)) == -10
+        assert bytes(engine.embed([TOKENS[:5]])[0]) == plain
+
+
 @pytest.mark.parametrize("weight_type", ["F32", "Q4_0"])
 @pytest.mark.parametrize("case", POOLED, ids=lambda case: case.name)
 def test_packing(case: ArchitectureCase, weight_type: str, folder: Path) -> None:
