@@ -251,7 +251,7 @@ EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
 
   float largest = candidates[first].logit;
   if (sampler->min_p > 0.0f) { /* p >= min_p * p_max; the order of the steps does not matter to it */
-    float floor = sampler->min_p;
+    float floor = sampler->min_p < 1.0f ? sampler->min_p : 1.0f; /* the likeliest is kept, whatever is asked */
     uint32_t kept = 0;
     if (!(sampler->top_k || sampler->top_p < 1.0f)) {
       for (uint32_t i = 0; i < n; i++)

@@ -189,6 +189,22 @@ def test_only_tokens_of_the_mask_are_drawn(
     assert engine.sample() == int(logits.argmax())
 
 
+@pytest.mark.parametrize("min_p", [1.0, 1.5, 1e30, float("inf"), float("nan"), -1.0])
+def test_any_min_p_leaves_the_likeliest(engine: KernelEngine, min_p: float) -> None:
+    """`Sampling` refuses what is not between 0 and 1; another host may not."""
+    logits = random_logits(9, engine.vocabulary_size)
+    put_logits(engine, logits)
+    instance = engine._instance
+    assert instance is not None
+    for top_k in (0, 5):
+        answer = instance.call("mlr_sampler", 0, 1.0, top_k, 1.0, min_p, 1.0, 0, 0.0, 0.0, 1, 0)
+        assert answer == 0
+        drawn = {engine.sample() for _ in range(20)}
+        assert drawn <= set(range(engine.vocabulary_size))
+        if min_p >= 1.0:
+            assert drawn == {int(logits.argmax())}
+
+
 def test_a_mask_of_the_wrong_size_is_refused(engine: KernelEngine) -> None:
     with pytest.raises(RequestError, match="mask"):
         engine.set_mask(b"\0" * 3)
