@@ -248,7 +248,7 @@ static uint64_t hash(const uint8_t *bytes, uint32_t n) {
 
 /* Read the descriptor in the staging buffer and lay out the memory for `n_sequences` of `n_ctx`
  * positions each and `n_threads` threads. Touches no memory beyond the module's own data. Bit 0 of
- * `flags` asks for a KV cache in 8 bits. */
+ * `flags` asks for a KV cache in 8 bits. Once: tensors of a descriptor that was refused half-way stay. */
 EXPORT(mlr_open)
 int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_sequences,
                  uint32_t flags) {
@@ -256,7 +256,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   const double *fields = (const double *)(h + 1);
   const Entry *entries = (const Entry *)(fields + N_FIELDS);
   const uint64_t fixed = sizeof(Header) + N_FIELDS * sizeof(double);
-  if (state.total_bytes) return ERROR_STATE;
+  if (state.total_bytes || weights.in_file_order[0]) return ERROR_STATE;
   if (bytes < fixed || bytes > STAGING_BYTES || h->magic != MAGIC || h->version != DESCRIPTOR_VERSION ||
       h->n_fields != N_FIELDS || bytes != fixed + (uint64_t)h->n_tensors * sizeof(Entry) ||
       h->n_tensors > sizeof weights.in_file_order / sizeof *weights.in_file_order ||

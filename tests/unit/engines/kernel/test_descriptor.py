@@ -23,7 +23,7 @@ from mlr.engines.kernel.descriptor import (
 )
 from mlr.engines.kernel.instance import KernelOptions
 from mlr.engines.kernel.wasmtime import PLANNER_PAGES, WasmtimeKernel, plan
-from mlr.errors import LoadError, RequestError, UnsupportedModelError
+from mlr.errors import EngineError, LoadError, RequestError, UnsupportedModelError
 from mlr.formats.gguf import GgufTensor, read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
@@ -144,6 +144,24 @@ def layout(descriptor: bytes) -> None:
     kernel = WasmtimeKernel(PLANNER_PAGES)
     try:
         kernel.layout(descriptor, KernelOptions(128, 2))
+    finally:
+        kernel.close()
+
+
+def test_nothing_of_a_refused_descriptor_is_left(
+    model: tuple[ModelConfig, list[GgufTensor]],
+) -> None:
+    """What it lists before the mistake would have a place in the next layout."""
+    good = build_descriptor(*model)
+    kernel = WasmtimeKernel(PLANNER_PAGES)
+    try:
+        for size, refused in ((100, "-1|range"), (len(good), "shape")):
+            wrong = bytearray(good[:size])
+            wrong[-ENTRY.size + 12] ^= 1  # the last tensor's rows
+            with pytest.raises(LoadError, match=refused):
+                kernel.layout(bytes(wrong), KernelOptions(128, 2))
+        with pytest.raises(EngineError, match="state"):
+            kernel.layout(good, KernelOptions(128, 2))
     finally:
         kernel.close()
 
