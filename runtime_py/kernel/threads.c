@@ -44,8 +44,10 @@ static bool spin_while(_Atomic uint32_t *word, uint32_t value) {
   return true;
 }
 
+/* The job changes too, so that a worker that has seen the flag unset does not begin to wait after all. */
 static void wake_all(_Atomic uint32_t *flag) {
   *flag = 1;
+  job.n++;
   __builtin_wasm_memory_atomic_notify((int *)&generation.n, MAX_THREADS);
   __builtin_wasm_memory_atomic_notify((int *)&job.n, MAX_THREADS);
 }
