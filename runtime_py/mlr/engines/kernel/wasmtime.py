@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,7 +246,9 @@ def plan(descriptor: bytes, options: KernelOptions, build: str = BUILDS[0]) -> K
     finally:
         kernel.close()
     if total > MAX_MEMORY and build != WIDE:
-        return plan(descriptor, options, WIDE)
+        wide = plan(descriptor, options, WIDE)
+        # which may take less, its passes being shorter; `open_kernel` tells the build by the total
+        return replace(wide, total_bytes=max(wide.total_bytes, MAX_MEMORY + 1))
     return KernelPlan(descriptor, options, total, MemoryReport(weights, cache, scratch))
 
 

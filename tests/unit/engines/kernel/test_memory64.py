@@ -11,9 +11,11 @@ import pytest
 from mlr.bundle.reader import open_bundle
 from mlr.engines.base import Step
 from mlr.engines.kernel.abi import MAX_MEMORY
+from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
+from mlr.engines.kernel.instance import KernelOptions
 from mlr.engines.kernel.opening import open_engine
-from mlr.engines.kernel.wasmtime import WIDE
+from mlr.engines.kernel.wasmtime import BUILDS, PLANNER_PAGES, WIDE, WasmtimeKernel
 from mlr.errors import CapacityError
 from mlr.hosts.cpython import CPythonHost
 from mlr_build.cli import main
@@ -74,14 +76,16 @@ def large_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "large"
 
 
-async def load(path: Path, host: CPythonHost, sequences: int) -> KernelEngine:
+async def load(
+    path: Path, host: CPythonHost, sequences: int, context_length: int = 4096
+) -> KernelEngine:
     bundle = await open_bundle(path, host)
     return await open_engine(
         bundle,
         bundle.manifest.variants[0],
         host,
         threads=2,
-        context_length=4096,
+        context_length=context_length,
         sequences=sequences,
         kv_type="q16",
         memory_limit=None,
@@ -107,6 +111,38 @@ def test_a_cache_beyond_4_gib(large_cache: Path) -> None:
     finally:
         engine.close()
         small.close()
+
+
+async def layout_bytes(path: Path, build: str, sequences: int, context_length: int) -> int:
+    """What a model takes in a build, whether that addresses it or not."""
+    bundle = await open_bundle(path, RoomyHost())
+    variant = bundle.manifest.variants[0]
+    kernel = WasmtimeKernel(PLANNER_PAGES, build)
+    try:
+        kernel.layout(
+            build_descriptor(variant.config, variant.tensors),
+            KernelOptions(context_length, 2, sequences),
+        )
+        return int(kernel.call("mlr_bytes", 0))
+    finally:
+        kernel.close()
+
+
+def test_at_the_edge_of_4_gib(large_cache: Path) -> None:
+    """Passes of the build for 64 bits are shorter, so it may take less than 4 GiB where the other
+    takes more.
+    """
+    sequences, context = SEQUENCES // 2, 4096  # 1 MB a position
+    while asyncio.run(layout_bytes(large_cache, BUILDS[0], sequences, context - 1)) > MAX_MEMORY:
+        context -= 1
+    assert asyncio.run(layout_bytes(large_cache, WIDE, sequences, context)) <= MAX_MEMORY
+    for length, wide in ((context, True), (context - 1, False)):
+        engine = asyncio.run(load(large_cache, RoomyHost(), sequences, length))
+        try:
+            assert ("64-bit addresses" in engine.detail) == wide
+            engine.evaluate(TOKENS)
+        finally:
+            engine.close()
 
 
 def test_a_host_without_64_bit_memories_refuses(large_cache: Path) -> None:
