@@ -107,7 +107,7 @@ static Choice best_of(const Choice *found, uint32_t row) {
 static Choice best_in_tile(uint32_t tile, uint32_t row, Choice best) {
   float logits[TILE] __attribute__((aligned(16)));
   uint32_t n = min_u32(weights.config.n_vocab - tile * TILE, TILE);
-  planes_times(head(), tile, tile + 1, &state.input.block32, row, 1, logits - tile * TILE, 0);
+  planes_times(head(), tile, tile + 1, &state.input.block32, row, 1, logits, 0);
   for (uint32_t i = 0; i < n; i++) {
     Choice other = {logits[i], tile * TILE + i};
     if (is_better(other, best)) best = other;

@@ -281,7 +281,7 @@ static void tile_by_tile(const Tensor *w, uint32_t tile, const Activations *a, u
 void matmul_tiles(const Tensor *w, uint32_t tile, uint32_t end, const Activations *a, uint32_t n,
                   float *out, uint32_t stride) {
   if (w->low)
-    planes_times(w, tile, end, &a->block32, 0, n, out, stride);
+    planes_times(w, tile, end, &a->block32, 0, n, out + (uint64_t)tile * TILE, stride);
   else if (takes_gemm(w->type, n))
     gemm(w, tile, end, a, n, out, stride);
   else

@@ -99,11 +99,10 @@ APART void bounds_2(const Tensor *w, uint32_t tile, const Quantized *x, uint32_t
 
 void planes_times(const Tensor *w, uint32_t tile, uint32_t end, const Quantized *x, uint32_t token,
                   uint32_t n, float *out, uint32_t stride) {
-  for (; tile < end; tile++) {
-    float *to = out + (uint64_t)tile * TILE;
+  for (; tile < end; tile++, out += TILE) {
     uint32_t t = 0;
-    for (; t + 2 <= n; t += 2) times_2(w, tile, x, token + t, to + (uint64_t)t * stride, stride);
-    if (t < n) times_1(w, tile, x, token + t, to + (uint64_t)t * stride);
+    for (; t + 2 <= n; t += 2) times_2(w, tile, x, token + t, out + (uint64_t)t * stride, stride);
+    if (t < n) times_1(w, tile, x, token + t, out + (uint64_t)t * stride);
   }
 }
 

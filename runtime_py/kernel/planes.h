@@ -10,7 +10,7 @@ void planes_place(Tensor *t);
 bool planes_repack(Tensor *t, uint32_t tile, uint32_t rows, const uint8_t *raw);
 /* As dequantize_row. */
 void planes_dequantize(const Tensor *t, uint32_t row, float *out);
-/* As matmul_tiles, for `n` rows of activations from `token` on. */
+/* As matmul_tiles, for `n` rows of activations from `token` on; `out` is where the first tile goes. */
 void planes_times(const Tensor *w, uint32_t tile, uint32_t end, const Quantized *x, uint32_t token,
                   uint32_t n, float *out, uint32_t stride);
 /* Numbers that the results of planes_times do not exceed, from the high plane alone. `slack` has, for
