@@ -20,13 +20,15 @@ async function digest(text: string): Promise<Uint8Array> {
 }
 
 /** The answer to a browser that asks before it sends. `origin` is one origin, or `*`. */
-export function preflight(origin: string): Response {
+export function preflight(request: Request, origin: string): Response {
+  // clients send headers of their own, OpenAI's a dozen, and `*` would leave out the token
+  const headers = request.headers.get("Access-Control-Request-Headers") ?? "Authorization, Content-Type";
   return withOrigin(
     new Response(null, {
       status: 204,
       headers: {
         "Access-Control-Allow-Methods": "GET, POST",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Allow-Headers": headers,
         "Access-Control-Max-Age": "86400",
       },
     }),

@@ -82,11 +82,13 @@ function readMessage(value: unknown, name: string): Message {
     const off = item === null || (Array.isArray(item) && item.length === 0);
     if (!off && key !== "name") throw invalid(`${name}.${key}`, "is not supported here: leave it out");
   }
-  return { role, content: readContent(content, `${name}.content`) };
+  // templates know the older name of what developers say
+  return { role: role === "developer" ? "system" : role, content: readContent(content, `${name}.content`) };
 }
 
 /** A message's text, from a string or from a list of text parts. */
 function readContent(value: unknown, name: string): string {
+  if (value === null) return "";
   if (typeof value === "string") return value;
   if (!Array.isArray(value)) throw invalid(name, "must be a string or a list of text parts");
   const texts = value.map((part: unknown) => {

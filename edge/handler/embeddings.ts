@@ -1,12 +1,12 @@
 /** `POST /v1/embeddings`. */
-import { Fields, invalid, isTexts } from "./fields";
+import { Fields, invalid, takePrompts } from "./fields";
 import type { Asked } from "./handler";
 import { MAX_INPUTS } from "./limits";
 
 export async function embeddings(asked: Asked, body: Record<string, unknown>): Promise<Response> {
   const fields = new Fields(body);
   asked.checkModel(fields.required("model"));
-  const texts = takeTexts(fields);
+  const texts = takePrompts(fields, "input", MAX_INPUTS);
   const format = fields.optional("encoding_format") ?? "float";
   if (format !== "float" && format !== "base64") throw invalid("encoding_format", "must be float or base64");
   const dimensions = fields.optional("dimensions");
@@ -26,15 +26,6 @@ export async function embeddings(asked: Asked, body: Record<string, unknown>): P
     usage: { prompt_tokens: tokens, total_tokens: tokens },
     truncated, // not OpenAI's: the inputs that were cut
   });
-}
-
-function takeTexts(fields: Fields): string[] {
-  const value = fields.required("input");
-  const texts = typeof value === "string" ? [value] : value;
-  if (!isTexts(texts) || texts.length === 0 || texts.length > MAX_INPUTS) {
-    throw invalid("input", `must be a string or a list of 1 to ${MAX_INPUTS} strings`);
-  }
-  return texts;
 }
 
 /** Little-endian float32, as OpenAI's client reads it. */

@@ -1,4 +1,5 @@
 /** Takes a request's parameters out of its body one by one, checked; what is left is refused. */
+import type { Prompt } from "mlr";
 import { ApiError } from "./errors";
 
 export interface Range {
@@ -81,7 +82,20 @@ export function isTexts(value: unknown): value is string[] {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
+/** Texts or lists of token ids, from any of the four forms that OpenAI's interface allows; at most `most`. */
+export function takePrompts(fields: Fields, name: string, most: number): Prompt[] {
+  const value = fields.required(name);
+  if (typeof value === "string") return [value];
+  if (!Array.isArray(value) || value.length === 0) {
+    throw invalid(name, "must be a string, a list of strings, a list of token ids or a list of such lists");
+  }
+  if (isTokens(value)) return [value];
+  if (value.length > most) throw invalid(name, `has ${value.length} items; at most ${most} are allowed`);
+  if (isTexts(value) || value.every(isTokens)) return value;
+  throw invalid(name, "must hold strings only, or token ids only, or lists of token ids only");
+}
+
 /** Whether a value is a list of token ids; whether they are in the vocabulary is the model's to say. */
-export function isTokens(value: unknown): value is number[] {
+function isTokens(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((item) => Number.isInteger(item));
 }

@@ -1,6 +1,8 @@
 /** From a checked request to its answer: generate, and send whole or as a stream of events. */
 import type { Chat, Completion, Model, Prompt, TokenStream } from "mlr";
+import { ApiError } from "./errors";
 import type { Asked } from "./handler";
+import { MAX_CHARACTERS_PER_TOKEN } from "./limits";
 import type { Sampling } from "./sampling";
 import type { Events } from "./stream";
 
@@ -28,6 +30,7 @@ export async function respond(
   { options, stream, includeUsage }: Sampling,
   shape: Shape,
 ): Promise<Response | Events> {
+  checkLength(prompts, model.info.contextLength);
   const leaving = new AbortController();
   const signal = AbortSignal.any([asked.request.signal, leaving.signal]);
   const start = (prompt: Prompt | Chat) => model.stream(prompt, { ...options, signal });
@@ -38,6 +41,19 @@ export async function respond(
   }
   const rest = eventsOf(prompts, start, shape, includeUsage);
   return { first: await rest.next(), rest, leaving }; // what is wrong with the request shows here
+}
+
+/** Throws `ApiError` for texts that no context can hold. */
+function checkLength(prompts: (Prompt | Chat)[], context: number): void {
+  for (const prompt of prompts) {
+    if (Array.isArray(prompt)) continue;
+    const texts = typeof prompt === "string" ? [prompt] : prompt.messages.map(({ content }) => content);
+    const length = texts.reduce((sum, text) => sum + text.length, 0);
+    if (length <= context * MAX_CHARACTERS_PER_TOKEN) continue;
+    const param = typeof prompt === "string" ? "prompt" : "messages";
+    const problem = `'${param}' has ${length} characters; this model's context is ${context} tokens: shorten it`;
+    throw new ApiError(400, problem, { param, code: "context_length_exceeded" });
+  }
 }
 
 /** The events of a stream, but for the mark of its end. */

@@ -6,6 +6,7 @@ import { chatCompletions } from "./chat";
 import { completions } from "./completions";
 import { embeddings } from "./embeddings";
 import { ApiError, asApiError } from "./errors";
+import { invalid } from "./fields";
 import { MAX_BODY, MAX_REQUESTS } from "./limits";
 import { Loading } from "./loading";
 import { type Events, respondWith } from "./stream";
@@ -52,12 +53,17 @@ export interface Asked {
 export function createHandler(options: HandlerOptions): Handler {
   const { id, token, cors, maxBody = MAX_BODY } = options;
   const entry = { id, object: "model", created: Math.floor(Date.now() / 1000), owned_by: "mlr" };
+  const known = new Map<string, object>([
+    ["/v1/models", { object: "list", data: [entry] }],
+    [`/v1/models/${encodeURIComponent(id)}`, entry],
+  ]);
   const loading = new Loading(options.load);
   let requests = 0;
 
   function checkModel(name: unknown): void {
     if (name === id) return;
-    throw new ApiError(404, `there is no model '${String(name)}' here; there is ${id}`, {
+    if (typeof name !== "string") throw invalid("model", "must be a string");
+    throw new ApiError(404, `there is no model '${name}' here; there is ${id}`, {
       param: "model",
       code: "model_not_found",
     });
@@ -102,13 +108,16 @@ export function createHandler(options: HandlerOptions): Handler {
       throw new ApiError(405, `${method} ${pathname}: only POST is there`, { headers: { Allow: "POST" } });
     }
     if (endpoint) return ask(endpoint, request, context);
-    if (method === "GET" && pathname === "/v1/models") return Response.json({ object: "list", data: [entry] });
-    if (method === "GET" && pathname === `/v1/models/${encodeURIComponent(id)}`) return Response.json(entry);
+    const found = known.get(pathname);
+    if (found && method !== "GET" && method !== "HEAD") {
+      throw new ApiError(405, `${method} ${pathname}: only GET is there`, { headers: { Allow: "GET, HEAD" } });
+    }
+    if (found) return Response.json(found);
     throw new ApiError(404, `${method} ${pathname}: not found`);
   }
 
   return async (request, context = {}) => {
-    if (cors && request.method === "OPTIONS") return preflight(cors);
+    if (cors && request.method === "OPTIONS") return preflight(request, cors);
     const answering = answer(request, context).catch((error: unknown) => asApiError(error).response());
     context.waitUntil?.(answering);
     const response = await answering;

@@ -2,6 +2,13 @@
 
 /** Bytes of a request's body, unless the handler is made with another limit. */
 export const MAX_BODY = 2 ** 20;
+/** Levels of nesting in a request's body. */
+export const MAX_DEPTH = 32;
+/**
+ * Characters of a prompt for each token of the context. Text takes about 4; a prompt of more is
+ * refused without the seconds that it would take to see how far it is over the context.
+ */
+export const MAX_CHARACTERS_PER_TOKEN = 64;
 /** Prompts in one completion request. */
 export const MAX_PROMPTS = 64;
 /** Texts in one embedding request. */

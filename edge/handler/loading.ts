@@ -3,37 +3,45 @@ import { ApiError } from "./errors";
 import type { Context } from "./handler";
 import { LOAD_TIMEOUT } from "./limits";
 
-/** A model that is loaded once, with the first request that needs it, and anew after a failure. */
+/**
+ * A model that is loaded once, with the first request that needs it, and anew after a failure. A
+ * load that was taken for lost and ends after all is of use, unless another was faster.
+ */
 export class Loading {
   readonly #load: () => Promise<Model>;
-  #model: Promise<Model> | undefined;
+  #loading: Promise<Model> | undefined;
   #loaded: Model | undefined;
 
   constructor(load: () => Promise<Model>) {
     this.#load = load;
   }
 
-  async model({ waitUntil }: Context): Promise<Model> {
-    if (!this.#model) {
-      this.#model = this.#load();
-      waitUntil?.(this.#model.catch(() => undefined));
+  async model(context: Context): Promise<Model> {
+    if (this.#loaded) return this.#loaded;
+    if (!this.#loading) {
+      this.#loading = this.#begin();
+      context.waitUntil?.(this.#loading.catch(() => undefined));
     }
-    const model = this.#model;
+    const loading = this.#loading;
     try {
-      const loaded = await withTimeout(model);
-      if (this.#model === model) this.#loaded = loaded;
-      return loaded;
-    } catch (error) {
-      if (this.#model === model) this.#model = undefined;
-      throw error;
+      return await withTimeout(loading);
+    } finally {
+      if (this.#loading === loading) this.#loading = undefined;
     }
+  }
+
+  async #begin(): Promise<Model> {
+    const model = await this.#load();
+    if (!this.#loaded) return (this.#loaded = model);
+    void model.close();
+    return this.#loaded;
   }
 
   /** An error of a request that used `model`: when it is its engine's, nobody else gets that model. */
   failed(model: Model, error: unknown): void {
     if (!(error instanceof Error) || error.name !== "EngineError") return;
     if (this.#loaded !== model) return; // another request has said so
-    this.#model = this.#loaded = undefined;
+    this.#loaded = undefined;
     void model.close();
   }
 }

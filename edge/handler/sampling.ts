@@ -36,6 +36,8 @@ const UNSUPPORTED = {
 };
 
 export const TOKENS = { low: 1, high: MAX_TOKENS, whole: true };
+// JavaScript's numbers are whole up to here
+const SEED = { low: Number.MIN_SAFE_INTEGER, high: Number.MAX_SAFE_INTEGER, whole: true };
 const PENALTY = { low: -2, high: 2 };
 
 export interface Sampling {
@@ -58,9 +60,8 @@ export function takeSampling(fields: Fields): Sampling {
     presencePenalty: fields.number("presence_penalty", PENALTY) ?? 0,
     stop: takeStop(fields),
   };
-  // JavaScript's numbers are whole up to here
-  const seed = fields.number("seed", { low: 0, high: Number.MAX_SAFE_INTEGER, whole: true });
-  if (seed !== undefined) options.seed = seed;
+  const seed = fields.number("seed", SEED);
+  if (seed !== undefined) options.seed = BigInt.asUintN(64, BigInt(seed)); // OpenAI's are signed
   const stream = fields.flag("stream");
   const includeUsage = takeStreamOptions(fields, stream);
   fields.done();
@@ -81,6 +82,7 @@ function takeStreamOptions(fields: Fields, stream: boolean): boolean {
   const value = fields.optional("stream_options");
   if (value === undefined) return false;
   if (!stream) throw invalid("stream_options", "is for streams: send 'stream': true");
+  if (typeof value !== "object") throw invalid("stream_options", "must be an object");
   const { include_usage = false, include_obfuscation = false, ...rest } = value as Record<string, unknown>;
   if (typeof include_usage !== "boolean" || include_obfuscation !== false || Object.keys(rest).length > 0) {
     throw invalid("stream_options", 'must be {"include_usage": true or false}');

@@ -24,7 +24,7 @@ const encoder = new TextEncoder();
  */
 export function respondWith(
   events: Events,
-  { waitUntil }: Context,
+  context: Context,
   onEnd: (error: unknown) => void,
 ): Response {
   let failure: unknown;
@@ -35,7 +35,7 @@ export function respondWith(
   const finished = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  waitUntil?.(finished);
+  context.waitUntil?.(finished);
   void finished.then(() => {
     onEnd(failure);
   });

@@ -42,13 +42,14 @@ server.listen(Number(values.port), values.host, () => {
 async function answer(incoming, outgoing) {
   const leaving = new AbortController();
   outgoing.once("close", () => leaving.abort());
+  outgoing.once("finish", () => incoming.resume()); // a client may send all of a body before it reads
   const { method } = incoming;
   const headers = new Headers();
   for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
   const request = new Request(new URL(incoming.url, "http://localhost"), {
     method,
     headers,
-    body: ["GET", "HEAD"].includes(method) ? null : Readable.toWeb(incoming),
+    body: ["GET", "HEAD"].includes(method) ? null : incoming.iterator({ destroyOnReturn: false }),
     duplex: "half",
     signal: leaving.signal,
   });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,13 @@ def test_completions(client: httpx.Client, expected: dict[str, Any]) -> None:
     }
 
 
+def test_a_seed_is_signed(client: httpx.Client, decoder: Path) -> None:
+    with mlr.load_sync(decoder, threads=1, context_length=CONTEXT) as model:
+        expected = model.generate(PROMPT, **SAMPLED | {"seed": 2**64 - 7}).text
+    (choice,) = post(client, **SAMPLED | {"seed": -7}).json()["choices"]
+    assert choice["text"] == expected
+
+
 def test_penalties(client: httpx.Client, expected: dict[str, Any]) -> None:
     assert expected["penalized"].text != expected["sampled"].text
     (choice,) = post(client, **SAMPLED, **PENALTIES).json()["choices"]
@@ -151,6 +159,16 @@ def test_a_chat(client: httpx.Client, decoder: Path) -> None:
     with mlr.load_sync(decoder, threads=1, context_length=CONTEXT) as model:
         text = model.generate(MESSAGES_TEXT, max_tokens=12).text
     assert answer["content"] == text
+
+
+def test_a_developer_is_the_system_of_templates(client: httpx.Client) -> None:
+    def answer(role: str) -> str:
+        messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+        wanted = {"model": "tiny", "messages": messages, "max_tokens": 12, "temperature": 0}
+        body = client.post("/v1/chat/completions", json=wanted).json()
+        return f"{body['usage']['prompt_tokens']} {body['choices'][0]['message']['content']}"
+
+    assert answer("developer") == answer("system") != answer("assistant")
 
 
 # What the template makes of the messages, less the begin token, which `generate` adds.
@@ -204,7 +222,10 @@ def test_a_client_that_leaves_frees_the_model(client: httpx.Client) -> None:
         ({"prompt": [5] * (CONTEXT + 1)}, 400, "context_length_exceeded", None),
         ({"prompt": [5] * (CONTEXT + 1), "stream": True}, 400, "context_length_exceeded", None),
         ({"stop": [""]}, 400, "invalid_value", "stop"),
+        ({"prompt": "a" * (64 * CONTEXT + 1)}, 400, "context_length_exceeded", "prompt"),
         ({"model": "other"}, 404, "model_not_found", "model"),
+        ({"model": {"toString": 1}}, 400, "invalid_value", "model"),
+        ({"stream": True, "stream_options": 5}, 400, "invalid_value", "stream_options"),
         ({"prompt": "a" * 2**20}, 413, "request_too_large", None),
     ],
 )
@@ -220,16 +241,41 @@ def test_refusals(
 
 def test_bodies_that_are_no_json_objects(client: httpx.Client) -> None:
     json_type = {"Content-Type": "application/json"}
-    for content in (b"", b"{", b"[]", b"\xff"):
+    deep = b'{"model":"tiny","prompt":"a","tools":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for content in (b"", b"{", b"[]", b"\xff", deep):
         answer = client.post("/v1/completions", content=content, headers=json_type)
         assert answer.status_code == 400
     answer = client.post("/v1/completions", content=b"{}", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
 
 
+def test_a_post_without_a_body(url: str) -> None:
+    """Not even an empty one."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    fields = [f"Host: {host}", f"Authorization: Bearer {TOKEN}", "Content-Type: application/json"]
+    head = "\r\n".join(["POST /v1/completions HTTP/1.1", *fields, "", ""])
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_far_too_large(client: httpx.Client, declared: bool) -> None:
+    """The answer comes, though the client reads nothing before it has sent all."""
+    part = b"a" * 2**16
+    content = part * 300 if declared else (part for _ in range(300))
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/v1/completions", content=content, headers=headers, timeout=5)
+    assert answer.status_code == 413
+    assert post(client, max_tokens=1).status_code == 200
+
+
 def test_routes(client: httpx.Client) -> None:
     assert client.get("/v1/models/tiny").json()["id"] == "tiny"
+    assert client.head("/v1/models").status_code == 200
     assert client.get("/v1/completions").status_code == 405
+    refused = client.post("/v1/models", json={})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     assert client.get("/manifest.json").status_code == 404, "the model's files are not public"
 
 
@@ -241,18 +287,21 @@ def test_the_token_is_needed(url: str, header: str | None) -> None:
 
 
 def test_cors_lets_one_origin_in(url: str) -> None:
-    asked = httpx.options(f"{url}/v1/completions", headers={"Origin": ORIGIN})
+    wanted = "authorization,content-type,x-stainless-os"  # as OpenAI's client in a page
+    asking = {"Origin": ORIGIN, "Access-Control-Request-Headers": wanted}
+    asked = httpx.options(f"{url}/v1/completions", headers=asking)
     refused = httpx.get(f"{url}/v1/models")
     assert (asked.status_code, refused.status_code) == (204, 401)
     for answer in (asked, refused):
         assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+    assert asked.headers["access-control-allow-headers"] == wanted
 
 
 def test_embeddings(host: str, encoder: Path, package: Path) -> None:
     with mlr.load_sync(encoder, threads=1) as model:
         vectors = model.embed(TEXTS).vectors
         generated = [list(vector) for vector in vectors]
+        ids = [model.tokenize(text) for text in TEXTS[:2]]
     with serve(host, encoder, package, 40) as url:
         answer = httpx.post(f"{url}/v1/embeddings", json={"model": "tiny-bert", "input": TEXTS})
         body = answer.json()
@@ -260,6 +309,9 @@ def test_embeddings(host: str, encoder: Path, package: Path) -> None:
         assert [item["embedding"] for item in body["data"]] == generated
         assert body["usage"]["prompt_tokens"] > 0
         assert body["truncated"] == [4]
+        wanted = {"model": "tiny-bert", "input": ids}  # as LangChain's client sends it
+        by_ids = httpx.post(f"{url}/v1/embeddings", json=wanted).json()
+        assert [item["embedding"] for item in by_ids["data"]] == generated[:2]
         assert "access-control-allow-origin" not in answer.headers, "off by default"
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
             made = client.embeddings.create(model="tiny-bert", input=TEXTS)  # as base64

@@ -92,7 +92,8 @@ export interface GenerateOptions {
   repeatLastN?: number;
   frequencyPenalty?: number;
   presencePenalty?: number;
-  seed?: number;
+  /** From 0 to 2**64 - 1; without it each generation draws its own. */
+  seed?: number | bigint;
   /** How many of the likeliest tokens are wanted beside each token, 0 to 20; without it there are no log probabilities. */
   logprobs?: number;
 }

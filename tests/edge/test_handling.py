@@ -1,0 +1,45 @@
+"""The handler's model and its host: a load that takes too long, and a host's own context."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.edge.hosts import PROGRAMS, node
+from tests.support.bundles import package as package_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    return package_bundle(tmp_path_factory.mktemp("tiny"), n_layers=1)
+
+
+def run(scenario: str, package: Path, bundle: Path) -> Any:
+    """The answers of a scenario of `handling.mjs`."""
+    program, location = str(PROGRAMS / "handling.mjs"), f"{package.as_uri()}/"
+    done = subprocess.run(
+        [node(24), program, location, scenario, bundle.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_context_is_used_as_it_is(package: Path, hosts: Path, bundle: Path) -> None:
+    """A host's `waitUntil` is a method, which needs its object: loading, answering, streaming."""
+    answer = run("context", package, bundle)
+    assert answer == {"status": 200, "done": True, "count": 3}
+
+
+def test_loads_that_take_too_long(package: Path, hosts: Path, bundle: Path) -> None:
+    """The first that ends is kept, though nobody waits for it any more; the other is closed."""
+    answer = run("late", package, bundle)
+    assert answer == {"statuses": [503, 503, 200, 200], "open": ["fulfilled", "rejected"]}
