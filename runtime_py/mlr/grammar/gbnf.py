@@ -32,7 +32,7 @@ from mlr.grammar.expressions import (
 __all__ = ["parse_gbnf"]
 
 MAX_SIZE = 256 << 10  # characters
-MAX_NESTING = 64  # groups within groups
+MAX_NESTING = 64  # groups within groups; as many repetitions may be of a repetition
 MAX_REPEATS = 1_000_000
 SURROGATES = range(0xD800, 0xE000)
 
@@ -58,6 +58,7 @@ class _Parser:
         self._source = source
         self._at = 0
         self._depth = 0
+        self._repeated_repeats = 0
         self._used: dict[str, int] = {}  # rules, and where each is first used
 
     def parse(self) -> Grammar:
@@ -117,7 +118,11 @@ class _Parser:
             if item is None:
                 return sequence(*parts)
             self._skip(space)
+            start = self._at
             while (counts := self._counts()) is not None:
+                self._repeated_repeats += isinstance(item, Repeat)
+                if self._repeated_repeats > MAX_NESTING:
+                    raise self._problem(f"over {MAX_NESTING} repetitions of repetitions", start)
                 item = Repeat(item, *counts)
                 self._skip(space)
             parts.append(item)

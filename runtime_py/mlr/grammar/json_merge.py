@@ -124,7 +124,12 @@ def _both(one: Mapping[str, Any], other: Mapping[str, Any], where: str) -> dict[
 
 
 def _check_closed(one: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
-    """`additionalProperties` of one part is about the properties of that part alone."""
+    """`additionalProperties` of one part is about the properties of that part alone, and `items`
+    about what comes after its own `prefixItems`."""
+    if one.get("items", True) is not True and _prefix(other) > _prefix(one):
+        raise GrammarError(
+            f"{where}: items beside prefixItems of another part of allOf is not supported"
+        )
     if one.get("additionalProperties", True) is True:
         return
     if any(
@@ -135,6 +140,11 @@ def _check_closed(one: Mapping[str, Any], other: Mapping[str, Any], where: str) 
             f"{where}: additionalProperties beside properties of another part of allOf "
             "is not supported"
         )
+
+
+def _prefix(schema: Mapping[str, Any]) -> int:
+    items = schema.get("prefixItems", ())
+    return len(items) if isinstance(items, list) else 0
 
 
 def _shared_types(one: Any, other: Any, where: str) -> list[str]:

@@ -43,6 +43,7 @@ __all__ = ["json_object_grammar", "schema_grammar", "schema_rules"]
 MAX_SIZE = 128 << 10  # characters of the schema as JSON
 MAX_NESTING = 48
 MAX_RULES = 20_000
+MAX_DEPTH = 64  # schemas within each other; allOf can nest them without end
 
 
 def json_object_grammar() -> Grammar:
@@ -70,6 +71,7 @@ def schema_rules(
     _check_size(schema)
     converter = _Converter(schema, prefix)
     root = converter.value(schema, where)
+    converter.finish()
     return converter.rules, root
 
 
@@ -99,7 +101,9 @@ class _Converter:
         self.rules: dict[str, Expression] = {**VALUE_RULES, **FORMAT_RULES}
         self.document = document
         self._by_pointer: dict[str, str] = {}  # rules of `$ref`s
+        self._pending: list[tuple[str, str, Any]] = []  # of these: rule, pointer, schema
         self._count = 0
+        self._depth = 0
 
     def name(self, kind: str) -> str:
         """A name for a new rule. Raises `GrammarError` when there are too many."""
@@ -114,8 +118,23 @@ class _Converter:
         self.rules[name] = expression
         return Reference(name)
 
+    def finish(self) -> None:
+        """Make the rules of all `$ref`s met, one by one: a chain of them may be long."""
+        while self._pending:
+            rule, pointer, schema = self._pending.pop()
+            self.rules[rule] = self.value(schema, pointer)
+
     def value(self, schema: Any, where: str) -> Expression:
-        """The values that `schema` allows."""
+        """The values that `schema` allows. `finish` makes the rules of its `$ref`s."""
+        if self._depth == MAX_DEPTH:
+            raise GrammarError(f"{where:.200}: the schema is nested over {MAX_DEPTH} deep")
+        self._depth += 1
+        try:
+            return self._value(schema, where)
+        finally:
+            self._depth -= 1
+
+    def _value(self, schema: Any, where: str) -> Expression:
         if schema is True:
             return Reference("value")
         if schema is False:
@@ -139,7 +158,7 @@ class _Converter:
         target = resolve(self.document, pointer, where)
         if pointer not in self._by_pointer:
             name = self._by_pointer[pointer] = self.name("ref")
-            self.rules[name] = self.value(target, str(pointer))
+            self._pending.append((name, str(pointer), target))
         return Reference(self._by_pointer[pointer])
 
     def _any_of(self, schema: Mapping[str, Any], keyword: str, where: str) -> Expression:

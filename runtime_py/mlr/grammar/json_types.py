@@ -104,8 +104,9 @@ def is_a(value: Any, name: str) -> bool:
             return isinstance(value, bool)
         case "null":
             return value is None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and (name == "number" or float(value).is_integer())
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return isinstance(value, float) and (name == "number" or value.is_integer())
 
 
 def same(one: Any, other: Any) -> bool:

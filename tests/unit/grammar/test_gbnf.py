@@ -109,6 +109,7 @@ def test_what_is_no_utf8_is_no_character(data: bytes) -> None:
         ("root ::= " + "(" * 100 + '"a"' + ")" * 100, "nested over 64 deep"),
         ("root ::= " + '"a" ' * (MAX_SIZE // 4), "more than the limit"),
         ("root ::= " + "." * 100_000, "too large"),
+        ('root ::= "a"' + "?" * 5000, "line 1, column 13: over 64 repetitions of repetitions"),
         ('root ::= ("a"?){1,1000}', "may be empty is repeated up to 1000 times"),
     ],
 )

@@ -518,11 +518,45 @@ def test_properties_may_be_many() -> None:
         ({"type": "object", "properties": {"\ud800": {}}}, "surrogate"),
         ({"type": "array", "minItems": -1}, "minItems"),
         ({"description": "x" * 300_000}, "too large"),
+        (
+            {"properties": {"a": {"allOf": [{"$ref": "#"}]}}, "required": ["a"]},
+            "nested over 64 deep",
+        ),
+        ({"allOf": [{"items": False}, {"prefixItems": [{}]}]}, "items beside prefixItems"),
+        (
+            {"oneOf": [{"const": 10**400}, {"type": "integer"}]},
+            "branches 0 and 1 may both",
+        ),
     ],
 )
 def test_what_is_not_supported_is_named(schema: Any, message: str) -> None:
     with pytest.raises(GrammarError, match=message):
         Matcher(schema_grammar(schema))
+
+
+@pytest.mark.parametrize("wrap", ["properties", "items", "anyOf"])
+def test_a_long_chain_of_references(wrap: str) -> None:
+    def one(schema: dict[str, Any]) -> dict[str, Any]:
+        forms: dict[str, dict[str, Any]] = {
+            "properties": {"type": "object", "properties": {"a": schema}, "required": ["a"]},
+            "items": {"type": "array", "items": schema, "minItems": 1},
+            "anyOf": {"anyOf": [schema, {"const": 1}]},
+        }
+        return forms[wrap]
+
+    definitions = {f"d{i}": one({"$ref": f"#/$defs/d{i + 1}"}) for i in range(1000)}
+    schema = {"$defs": {**definitions, "d1000": {"const": 0}}, "$ref": "#/$defs/d0"}
+    matcher = Matcher(schema_grammar(schema))
+    begin = {"properties": b'{"a":{"a":', "items": b"[[", "anyOf": b"0"}[wrap]
+    assert matcher.start.advance(begin) is not None
+    assert matcher.start.advance(b"2") is None
+
+
+def test_numbers_of_any_size_are_constants() -> None:
+    matcher = Matcher(schema_grammar({"type": "integer", "enum": [10**400, 2.0, 0.5]}))
+    assert matcher.accepts(b"1" + b"0" * 400)
+    assert matcher.accepts(b"2.0")
+    assert not matcher.accepts(b"0.5")
 
 
 def test_deep_schemas_are_refused() -> None:
