@@ -31,8 +31,8 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
-        self.param = param
+        self.message = _sendable(message)
+        self.param = None if param is None else _sendable(param)
         self.code = code
         self.headers = dict(headers or {})
 
@@ -51,6 +51,11 @@ class ApiError(Exception):
     def response(self) -> Response:
         """The whole HTTP response."""
         return JSONResponse(self.body(), self.status, headers=self.headers)
+
+
+def _sendable(text: str) -> str:
+    """A text that may quote half of a surrogate pair from a request, as UTF-8 can have it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def api_error(error: MlrError) -> ApiError:

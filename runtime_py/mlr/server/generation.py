@@ -144,7 +144,7 @@ class GenerationResponse(Response):
             self._served.model.check_format(self._format)
         except RequestError as error:
             own = self._format is self._request.response_format
-            param = "response_format" if own else "tools"
+            param = None if self._format is None else "response_format" if own else "tools"
             raise ApiError(400, str(error), param=param, code="invalid_value") from None
 
     async def _stream(self, sender: EventSender) -> None:

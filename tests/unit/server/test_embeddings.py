@@ -87,6 +87,20 @@ def test_what_is_refused(http: httpx.Client, change: dict[str, Any], message: st
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_embeds_gives_no_text(http: httpx.Client, stream: bool) -> None:
+    """With the status of an error in a stream, too."""
+    for path, prompt in (
+        ("completions", {"prompt": "a"}),
+        ("chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
+    ):
+        answer = http.post(f"/v1/{path}", json={"model": NAME, **prompt, "stream": stream})
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["message"] == "this model makes embeddings, and no text"
+        assert error["param"] is None
+
+
 def test_a_model_that_generates_gives_no_embeddings(tiny_bundle: Path, bert_bundle: Path) -> None:
     with ServerProcess(tiny_bundle, bert_bundle) as server, server.client() as http:
         answer = http.post("/v1/embeddings", json={"model": "tiny", "input": "a"})

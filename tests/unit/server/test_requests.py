@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from mlr.server import limits
+from mlr.server.errors import ApiError
 from tests.unit.server.fakes import LiveServer
 
 JSON = {"content-type": "application/json"}
@@ -292,3 +293,9 @@ def test_a_bug_is_not_described_and_ends_the_connection(
     assert "secret" not in response.text
     assert response.headers["connection"] == "close"
     assert client.post("/v1/completions", json=body).status_code == 200
+
+
+def test_an_error_may_quote_half_of_a_surrogate_pair() -> None:
+    answer = ApiError(400, "no field \ud800", param="\udfff").response()
+    error = json.loads(bytes(answer.body))["error"]
+    assert (error["message"], error["param"]) == ("no field \\ud800", "\\udfff")
