@@ -18,7 +18,7 @@ from mlr.arguments import check_callback, check_memory_limit, check_options
 from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
-from mlr.errors import EngineError, RequestError
+from mlr.errors import BundleError, EngineError, RequestError
 from mlr.generation import (
     Completion,
     GenerationOptions,
@@ -203,10 +203,11 @@ class Model:
         return await self._embedder.rank(query, documents, **options)
 
     def check_format(self, response_format: Any) -> None:
-        """Raise what `stream` would raise for a response format.
+        """Raise what `stream` would raise for a response format, or for any on this model.
 
         It takes a while for a large schema, and `stream` is quick after it.
         """
+        self._check_generates()
         self._constrainer.start(response_format)
 
     def _notify(self, event: Event) -> None:
@@ -289,9 +290,7 @@ async def load(
     source = Source(bundle, variant)
     engines: list[Engine] = []
     try:
-        chat_template = None
-        if manifest.chat_template is not None:
-            chat_template = (await bundle.read_file(manifest.chat_template)).decode("utf-8")
+        chat_template = await _read_template(bundle)
         sources = [source]
         if draft is not None:
             sources.append(await _open_draft(draft, engine_name, source, tokenizer_task, host))
@@ -359,6 +358,16 @@ def _both(
         on_event(progress)
 
     return notify
+
+
+async def _read_template(bundle: Bundle) -> str | None:
+    entry = bundle.manifest.chat_template
+    if entry is None:
+        return None
+    try:
+        return (await bundle.read_file(entry)).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{bundle.place(entry.file)}: is not UTF-8: byte {error.start}") from None
 
 
 async def _read_tokenizer(bundle: Bundle, host: Host) -> Tokenizer:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import hashlib
 import http.server
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +23,14 @@ import pytest
 import mlr
 from mlr.bundle.manifest_reader import parse_manifest
 from mlr.engines.kernel.opening import plan_variant
-from mlr.errors import CapacityError, EngineError, ManifestError, MlrError, RequestError
+from mlr.errors import (
+    BundleError,
+    CapacityError,
+    EngineError,
+    ManifestError,
+    MlrError,
+    RequestError,
+)
 from mlr.hosts import current
 
 
@@ -75,6 +85,19 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ManifestError):
         mlr.load_sync(tmp_path)
+
+
+def test_a_chat_template_that_is_no_text(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    data = b"{{ messages }} \xff"
+    (bundle / "template").write_bytes(data)
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    digest = hashlib.sha256(data).hexdigest()
+    manifest["chat_template"] = {"file": "template", "size": len(data), "sha256": digest}
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BundleError, match="template: is not UTF-8: byte 15"):
+        mlr.load_sync(bundle)
 
 
 def test_a_closed_model_says_so(tiny_bundle: Path) -> None:
