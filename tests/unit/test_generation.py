@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,20 @@ def test_text_that_cannot_begin_a_stop_is_not_held_back() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         GenerationOptions.create(**options)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_are_numbers(tiny_bundle: Path) -> None:
+    def options(kind: type[int] | type[float]) -> dict[str, Any]:
+        values = {"temperature": 1, "top_p": 1, "min_p": 0, "repeat_penalty": 2}
+        values |= {"frequency_penalty": 1, "presence_penalty": -1}
+        return {name: kind(value) for name, value in values.items()}
+
+    with mlr.load_sync(tiny_bundle) as model:
+        whole, real = (
+            model.generate("hello", seed=3, max_tokens=8, **options(kind)) for kind in (int, float)
+        )
+        assert whole.token_ids == real.token_ids
+        assert model.generate("hello", temperature=0, max_tokens=3).token_ids
 
 
 def test_an_unknown_option_is_named(tiny_bundle: Path) -> None:
