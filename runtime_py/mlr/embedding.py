@@ -190,7 +190,7 @@ class Embedder:
         name = self._default_prompt if name is None else name
         if name is None:
             return ""
-        if name not in self._prompts:
+        if not isinstance(name, str) or name not in self._prompts:
             known = ", ".join(map(repr, self._prompts)) or "none"
             raise RequestError(f"there is no prompt {name!r:.60}; this model's prompts: {known}")
         return self._prompts[name]

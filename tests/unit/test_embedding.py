@@ -69,6 +69,8 @@ def test_prompts(model: mlr.SyncModel) -> None:
     assert asked == model.embed("a query , cat").vectors != model.embed("cat").vectors
     with pytest.raises(RequestError, match="no prompt 'x'; this model's prompts: 'query'"):
         model.embed("cat", prompt_name="x")
+    with pytest.raises(RequestError, match="there is no prompt"):
+        model.embed("cat", prompt_name=["query"])
 
 
 def test_ranking_is_by_cosine(model: mlr.SyncModel) -> None:

@@ -236,7 +236,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_prompts_of_a_wrong_kind(tiny_bundle: Path) -> None:
     """They are the caller's fault, and the model goes on."""
     with mlr.load_sync(tiny_bundle) as model:
-        prompts: list[Any] = [None, 5, [1.5], ["a"], [None], {"messages": []}]
+        prompts: list[Any] = [None, 5, [1.5], ["a"], [None], {"messages": []}, b"a text"]
         for prompt in prompts:
             with pytest.raises(RequestError, match="a prompt must be a text or token ids"):
                 model.generate(prompt, max_tokens=2)

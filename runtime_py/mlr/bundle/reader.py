@@ -147,13 +147,16 @@ async def open_bundle(
 
 def _manifest_path(location: Path) -> Path:
     """The manifest of a bundle, given its folder or the manifest itself."""
-    if location.name == MANIFEST_NAME and location.is_file():
-        return location
-    path = location / MANIFEST_NAME
-    if not path.is_file():
+    try:
+        if location.name == MANIFEST_NAME and location.is_file():
+            return location
+        path = location / MANIFEST_NAME
+        if path.is_file():
+            return path
         hint = "make one with mlr-build package" if location.exists() else "check the path"
-        raise BundleError(f"{location}: is not a bundle, it has no {MANIFEST_NAME}; {hint}")
-    return path
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        raise BundleError(f"{location}: cannot be read: {error.strerror}") from error
+    raise BundleError(f"{location}: is not a bundle, it has no {MANIFEST_NAME}; {hint}")
 
 
 def _is_url(text: str) -> bool:

@@ -151,6 +151,7 @@ def test_buffers_are_used_again(packaged: Path, manifest: Manifest) -> None:
     [
         ("", BundleError, "is not a bundle"),
         ("nowhere", BundleError, "it has no manifest.json; check the path"),
+        ("a" * 5000, BundleError, "cannot be read: File name too long"),
         ("file:///etc", RequestError, "a bundle is a folder or an http"),
         ("ftp://host/x", RequestError, "a bundle is a folder or an http"),
         ("http:///x", RequestError, "needs a host"),
