@@ -13,7 +13,7 @@ const STAGING = `${OUTPUT}.new`;
 
 // What never runs in a browser.
 const NOT_IN_BROWSERS = [
-  ...["cli", "server", "page", "terminal.py", "__main__.py"],
+  ...["cli", "server", "page", "blocking.py", "terminal.py", "__main__.py"],
   ...["engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py"],
   ...["gguf", "safetensors", "detect", "cursor", "source"].map((name) => `formats/${name}.py`), // model files
   ...["tokenizer/chat.py", "tokenizer/chat_sandbox.py"], // they need Jinja2

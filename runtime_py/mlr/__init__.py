@@ -13,12 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlr.blocking import SyncModel, load_sync
     from mlr.embedding import Embeddings, Ranked, Ranking
     from mlr.engines.base import MemoryReport, Sampling
     from mlr.errors import MlrError
     from mlr.generation import Completion, Timings, Token, TokenStream
     from mlr.hosts.base import LoadProgress
-    from mlr.model import Event, Loaded, Model, ModelInfo, SyncModel, Unloaded, load, load_sync
+    from mlr.model import Event, Loaded, Model, ModelInfo, Unloaded, load
 
 __version__ = "0.1.0"
 
@@ -58,13 +59,13 @@ _HOMES = {
     "Ranked": "mlr.embedding",
     "Ranking": "mlr.embedding",
     "Sampling": "mlr.engines.base",
-    "SyncModel": "mlr.model",
+    "SyncModel": "mlr.blocking",
     "Timings": "mlr.generation",
     "Token": "mlr.generation",
     "TokenStream": "mlr.generation",
     "Unloaded": "mlr.model",
     "load": "mlr.model",
-    "load_sync": "mlr.model",
+    "load_sync": "mlr.blocking",
 }
 
 

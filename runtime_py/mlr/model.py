@@ -1,24 +1,23 @@
-"""Loading a bundle and generating with it: `load`, `load_sync`, `Model`, `SyncModel`."""
+"""Loading a bundle and generating with it: `load`, `Model`."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import os
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mlr import hosts
 from mlr.arguments import check_callback, check_memory_limit, check_options
 from mlr.embedding import Embedder, Embeddings, Ranking, Text
 from mlr.engines.base import Engine, MemoryReport
 from mlr.engines.selector import select
-from mlr.errors import BundleError, EngineError, RequestError
+from mlr.errors import BundleError, RequestError
 from mlr.generation import (
     Completion,
     GenerationOptions,
@@ -45,13 +44,9 @@ __all__ = [
     "Loaded",
     "Model",
     "ModelInfo",
-    "SyncModel",
     "Unloaded",
     "load",
-    "load_sync",
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,146 +391,3 @@ def _info(source: Source, engine: Engine, load_ms: float) -> ModelInfo:
         load_ms=load_ms,
         has_chat_template=manifest.chat_template is not None,
     )
-
-
-class SyncModel:
-    """The blocking face of a `Model`, for scripts: the same methods without `await`.
-
-    It runs an event loop of its own, so it cannot be used inside a running one. Of several threads
-    that use it, one waits until the call of another has returned.
-    """
-
-    def __init__(self, loop: _Loop, model: Model) -> None:
-        self._loop = loop
-        self._model = model
-        self._closed = False
-
-    @property
-    def info(self) -> ModelInfo:
-        """What the model is and how it runs here."""
-        return self._model.info
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
-        return self._model.tokenizer
-
-    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
-        """Token ids of a text."""
-        return self._model.tokenize(text, add_special=add_special)
-
-    def detokenize(self, ids: Iterable[int]) -> str:
-        """The text of token ids."""
-        return self._model.detokenize(ids)
-
-    def generate(self, prompt: str | Sequence[int], **options: Any) -> Completion:
-        """Generate a whole completion; see `Model.generate`."""
-        return self._loop.run(self._model.generate(prompt, **options))
-
-    def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
-        """Generate token by token; see `Model.stream`."""
-        return SyncTokenStream(self._loop, self._model.stream(prompt, **options))
-
-    def save_prompt(self, prompt: str | Sequence[int]) -> bytes:
-        """The KV cache of a prompt as bytes; see `Model.save_prompt`."""
-        return self._loop.run(self._model.save_prompt(prompt))
-
-    def restore_prompt(self, saved: bytes) -> int:
-        """Take what `save_prompt` gave; see `Model.restore_prompt`."""
-        return self._loop.run(self._model.restore_prompt(saved))
-
-    def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
-        """The embeddings of texts; see `Model.embed`."""
-        return self._loop.run(self._model.embed(texts, **options))
-
-    def rerank(self, query: Text, documents: Iterable[Text], **options: Any) -> Ranking:
-        """Documents by how well they answer a query; see `Model.rerank`."""
-        return self._loop.run(self._model.rerank(query, documents, **options))
-
-    def close(self) -> None:
-        """Free the engine and end the event loop. Safe to call twice."""
-        if not self._closed:
-            self._loop.run(self._model.close())
-            self._closed = True
-            self._loop.close()
-
-    def __enter__(self) -> SyncModel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class SyncTokenStream(Iterator[Token]):
-    """A blocking iterator over the tokens of one generation; `close` stops it."""
-
-    def __init__(self, loop: _Loop, tokens: TokenStream) -> None:
-        self._loop, self._tokens = loop, tokens
-
-    def __next__(self) -> Token:
-        try:
-            return self._loop.run(self._next())
-        except StopAsyncIteration:
-            raise StopIteration from None
-
-    async def _next(self) -> Token:
-        return await self._tokens.__anext__()
-
-    def close(self) -> None:
-        """Stop generating."""
-        self._loop.run(self._tokens.aclose())
-
-    @property
-    def completion(self) -> Completion | None:
-        """The completion, once the generation has ended."""
-        return self._tokens.completion
-
-
-class _Loop:
-    """The event loop that blocking calls run in, from any thread but one at a time."""
-
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-        self._lock = threading.Lock()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; refuse where an event loop is running already."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with self._lock:
-                try:
-                    self._runner.get_loop()
-                except RuntimeError:  # it has been closed, with its model
-                    coroutine.close()
-                    raise EngineError("the model is closed; load it again") from None
-                return self._runner.run(coroutine)
-        coroutine.close()
-        raise RequestError(
-            "the blocking calls cannot be used inside a running event loop: "
-            "use `await mlr.load(...)` and the methods of the model it gives"
-        )
-
-    def close(self) -> None:
-        """End the loop. Safe to call twice."""
-        with self._lock:
-            self._runner.close()
-
-
-def load_sync(location: str | os.PathLike[str], **options: Any) -> SyncModel:
-    """Load a bundle and return its blocking face; takes what `load` takes.
-
-    Raises `RequestError` inside a running event loop.
-    """
-    check_options(options, load)
-    loop = _Loop()
-    try:
-        return SyncModel(loop, loop.run(load(location, **options)))
-    except BaseException:
-        loop.close()
-        raise

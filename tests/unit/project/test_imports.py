@@ -41,6 +41,7 @@ BELOW["pairs"] = frozenset({"tokenizer"})
 BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
 BELOW["model"] |= {"arguments", "embedding", "opening", "saved_prompt"}
+BELOW["blocking"] = BELOW["model"] | {"model"}
 BELOW["page"] = frozenset({"errors", "bundle"})
 BELOW["server"] = BELOW["model"] | {"model", "page"}
 BELOW["session"] = BELOW["model"] | {"model"}  # what the page's worker talks to
@@ -56,7 +57,7 @@ BELOW["mlr_build"] = frozenset(
 
 # Packages that a part needs to be of any use: whoever imports the part has chosen it.
 THIRD_PARTY = {
-    "mlr.server": {"starlette", "uvicorn", "pydantic", "pydantic_core"},
+    "mlr.server": {"starlette", "uvicorn", "h11", "pydantic", "pydantic_core"},
     "mlr.engines.reference": {"numpy"},
     "mlr.tokenizer.chat_sandbox": {"jinja2"},
     "mlr_build.numbers": {"numpy"},
