@@ -48,8 +48,14 @@ MAX_WAITING = 32
 MAX_RETRY_AFTER = 60
 """Seconds, the longest wait that a refused request is told."""
 
+HEAD_TIMEOUT = 30.0
+"""Seconds within which the head of a request must have arrived."""
+
 BODY_TIMEOUT = 30.0
 """Seconds within which a request's body must have arrived."""
+
+SEND_TIMEOUT = 30.0
+"""Seconds that a client may leave an event of a stream unread. It has the model meanwhile."""
 
 MAX_CONNECTIONS = 256
 """Connections at a time; each may be holding a whole body."""

@@ -19,6 +19,7 @@ from mlr.errors import RequestError
 from mlr.server import limits
 from mlr.server.app import create_app
 from mlr.server.loading import Progress, load_models
+from mlr.server.protocol import HttpProtocol
 from mlr.server.security import is_loopback
 from mlr.server.work import Work
 
@@ -141,7 +142,7 @@ def configure(app: ASGIApp) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

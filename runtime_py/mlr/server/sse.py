@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -10,7 +11,9 @@ from typing import Any
 from starlette.types import Send
 
 from mlr.errors import MlrError
+from mlr.server import limits
 from mlr.server.errors import ApiError, api_error
+from mlr.server.work import ClientGone
 
 __all__ = ["EventSender"]
 
@@ -48,7 +51,12 @@ class EventSender:
         await self._end()
 
     async def _event(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        """Send an event. Raises `ClientGone` for a client that does not read."""
+        try:
+            async with asyncio.timeout(limits.SEND_TIMEOUT):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
 
     async def _end(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -42,6 +42,38 @@ def test_a_client_that_leaves_frees_the_engine(live: LiveServer, stream: bool) -
         assert client.post(PATH, json=request(max_tokens=1)).status_code == 200
 
 
+def test_a_client_that_stops_reading_frees_the_engine(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SEND_TIMEOUT", 0.3)
+    # more than the buffers on the way hold, since echo gives the prompts back
+    monkeypatch.setattr(live.model.info, "context_length", 60_010)
+    prompt = "a" * 60_000
+    body = json.dumps(request(prompt=[prompt] * 64, stream=True, echo=True, max_tokens=1)).encode()
+    with socket.socket() as lazy:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.connect(("127.0.0.1", live.port))
+        lazy.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        wait_until(lambda: live.served.turns.admitted == 1)
+        wait_until(lambda: live.served.turns.admitted == 0)
+        with live.client() as client:
+            assert client.post(PATH, json=request(max_tokens=1)).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"])
+def test_a_request_whose_head_does_not_arrive(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT", 0.3)
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as slow:
+        slow.sendall(sent)
+        assert slow.recv(100) == b""
+
+
 def test_a_client_that_leaves_the_queue_gives_up_its_place(live: LiveServer) -> None:
     live.model.delay = 0.05
     with ThreadPoolExecutor() as pool, live.client() as client:
