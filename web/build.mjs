@@ -1,7 +1,8 @@
 /** Builds the page into `runtime_py/mlr/server/page/`, from where the wheel and the server take it. */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join, relative, sep } from "node:path";
+import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -11,27 +12,7 @@ const KERNEL = join(PYTHON, "engines", "kernel");
 const OUTPUT = join(PYTHON, "server", "page");
 const STAGING = `${OUTPUT}.new`;
 
-// What never runs in a browser.
-const NOT_IN_BROWSERS = [
-  ...["cli", "server", "page", "blocking.py", "terminal.py", "__main__.py"],
-  ...["engines/reference", "engines/kernel/wasmtime.py", "hosts/cpython.py"],
-  ...["gguf", "safetensors", "detect", "cursor", "source"].map((name) => `formats/${name}.py`), // model files
-  ...["tokenizer/chat.py", "tokenizer/chat_sandbox.py"], // they need Jinja2
-];
 const PYODIDE_FILES = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"];
-
-/** The package `mlr` as a mapping of path to source text. */
-async function pythonSources() {
-  const entries = await readdir(PYTHON, { recursive: true, withFileTypes: true });
-  const paths = entries
-    .filter((entry) => entry.isFile() && entry.name.endsWith(".py"))
-    .map((entry) => relative(PYTHON, join(entry.parentPath, entry.name)).split(sep).join("/"))
-    .filter((path) => !NOT_IN_BROWSERS.some((skipped) => path === skipped || path.startsWith(`${skipped}/`)))
-    .sort();
-  const sources = {};
-  for (const path of paths) sources[`mlr/${path}`] = await readFile(join(PYTHON, path), "utf8");
-  return sources;
-}
 
 async function copyKernel() {
   await mkdir(join(STAGING, "kernel"));
@@ -64,9 +45,9 @@ await rm(STAGING, { recursive: true, force: true });
 await mkdir(STAGING, { recursive: true });
 await copyKernel();
 const lock = await copyPyodide();
-const sources = JSON.stringify(await pythonSources());
-await writeFile(join(STAGING, "mlr-python.json"), sources);
-const runtimeId = createHash("sha256").update(JSON.stringify(lock)).update(sources).digest("hex");
+const sources = join(STAGING, "mlr-python.json");
+execFileSync(join(WEB, "..", ".venv", "bin", "python"), [join(WEB, "python_sources.py"), sources], { stdio: "inherit" });
+const runtimeId = createHash("sha256").update(JSON.stringify(lock)).update(await readFile(sources)).digest("hex");
 
 await build({
   absWorkingDir: WEB,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +17,7 @@ from mlr.engines.base import MemoryReport
 from mlr.engines.kernel.abi import error_for
 from mlr.engines.kernel.instance import KernelInstance, KernelOptions, KernelPlan
 from mlr.hosts.base import MAX_DEFAULT_THREADS, LoadProgress, ProgressCallback
+from mlr.hosts.turns import Turns
 
 if TYPE_CHECKING:
     from mlr.bundle.cache import DiskCache
@@ -28,7 +28,6 @@ __all__ = ["BrowserKernel", "PyodideHost"]
 
 T = TypeVar("T")
 
-TURN_SECONDS = 0.05  # how long others may wait for their turn
 SINGLE_THREAD_REASON = (
     "This page is not cross-origin isolated, so the model runs on one thread. Serve the page with "
     "the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: "
@@ -44,13 +43,11 @@ class PyodideHost:
     def __init__(self) -> None:
         self._javascript: Any = import_module("mlr_host")
         self.memory64 = bool(self._javascript.memory64)
-        self._last_turn = time.perf_counter()
+        Turns(asyncio.get_running_loop())
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Make the call directly, letting the event loop have a turn every 50 ms."""
-        if time.perf_counter() - self._last_turn > TURN_SECONDS:
-            await asyncio.sleep(0)
-            self._last_turn = time.perf_counter()
+        """Make the call directly, after what else is due."""
+        await asyncio.sleep(0)
         return function(*arguments)
 
     async def read_url(self, url: str, limit: int) -> bytes:

@@ -25,9 +25,9 @@ MB = 1000 * KB
 KERNEL_BUDGET = 400 * KB  # each build; the peers' engines take 8 to 27 MB
 FUNCTION_BUDGET = 6 * KB  # of each function in it: V8 takes 100 ms to optimize one of 15 kB
 CLIENT_BUDGET = 600 * KB  # the npm package in a browser and one kernel, compressed
-# Of a visit: scripts, styles, one kernel, mlr's own Python; without Pyodide. About 90 kB of it,
+# Of a visit: scripts, styles, one kernel, mlr's own Python; without Pyodide. About 70 kB of it,
 # uncompressed, hold answers to JSON schemas.
-PAGE_BUDGET = 900 * KB
+PAGE_BUDGET = 800 * KB
 PYODIDE_BUDGET = 14 * MB
 WHEEL_BUDGET = 8 * MB
 PYTHON_BUDGET = 370 * KB  # of the wheel, compressed: mlr's and mlr_build's own modules

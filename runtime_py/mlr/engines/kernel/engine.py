@@ -34,6 +34,7 @@ class KernelEngine:
         self._sequences_address = self._call("mlr_token_sequences")
         self._wanted_address = self._call("mlr_wanted")
         self._types_address = self._call("mlr_token_types")
+        self._written: dict[int, bytes] = {}  # at these addresses: decoding changes the ids alone
         self._staging = self._call("mlr_staging")
         self._staging_size = self._call("mlr_staging_size")
         self._batch = self._call("mlr_batch")
@@ -161,7 +162,10 @@ class KernelEngine:
             (self._wanted_address, wanted, "I"),
             (self._types_address, types, "I"),
         ):
-            instance.write(address, struct.pack(f"<{len(words)}{kind}", *words))
+            data = struct.pack(f"<{len(words)}{kind}", *words)
+            if self._written.get(address) != data:
+                instance.write(address, data)
+                self._written[address] = data
         self._call("mlr_eval", len(ids))
 
     def logits(self, row: int = 0) -> memoryview[float]:
