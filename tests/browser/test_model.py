@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,19 @@ def test_the_same_log_probabilities(
     assert result == [[threads, expected] for threads in (1, 2, 4)]
     assert site.asked(taken)
     assert not site.asked("kernel-simd")
+
+
+def test_a_seed_of_all_its_bits(opened: Tab, tiny_bundle: Path) -> None:
+    """More than a number of JavaScript's has."""
+    text = opened.run("""
+        const model = await mlr.load("/bundles/tiny/");
+        const options = {maxTokens: 24, temperature: 1, seed: 2n ** 64n - 7n};
+        const {text} = await model.generate("hello", options);
+        await model.close();
+        return text;
+    """)
+    options: dict[str, Any] = {"max_tokens": 24, "temperature": 1.0, "seed": 2**64 - 7}
+    assert text == natively(tiny_bundle, lambda model: model.generate("hello", **options).text)
 
 
 def test_weights_that_came_early_are_used_only_as_python_wants_them(

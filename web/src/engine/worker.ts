@@ -1,6 +1,6 @@
 /** The engine's worker: Python with one model in it. */
 import { MlrError, messageOf } from "../shared/errors";
-import type { GenerateOptions, LoadProgress, Reply, Request, Token } from "../shared/protocol";
+import type { LoadProgress, Reply, Request, Token } from "../shared/protocol";
 import { PythonHost } from "./host";
 import { startPython } from "./python";
 
@@ -66,7 +66,7 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
         await session.generate(
           request.id,
           JSON.stringify(request.prompt),
-          JSON.stringify(pythonNames(request.options)),
+          pythonOptions(request.options),
           request.tokens ? onToken : undefined, // Python sees None
         ),
       );
@@ -75,6 +75,7 @@ async function handle(request: Exclude<Request, { type: "stop" }>): Promise<unkn
       return unwrap(session.tokenize(request.text, request.addSpecial));
     case "close":
       return session.close();
+    case "bytes":
     case "detokenize":
     case "embed":
     case "logits":
@@ -94,7 +95,7 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<unknow
   const create = pyodide.pyimport("mlr.session.Session") as () => Session;
   session = create();
   const info = unwrap(
-    await session.load(request.url, JSON.stringify(pythonNames(request.options)), report),
+    await session.load(request.url, pythonOptions(request.options), report),
   ) as { notices: string[] };
   return { ...info, isolated: host.isolated, fromSnapshot, notices: [...info.notices, ...host.notices] };
 }
@@ -120,12 +121,12 @@ function unwrap(answer: string): unknown {
   return parsed.value;
 }
 
-/** `maxTokens` as `max_tokens`. */
-function pythonNames(options: object): GenerateOptions {
-  return Object.fromEntries(
-    Object.entries(options).map(([name, value]) => [
-      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      value as unknown,
-    ]),
-  );
+/** Options as JSON: `maxTokens` as `max_tokens`, and seeds with all their digits, which Python reads as they are. */
+function pythonOptions(options: object): string {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const fields = given.map(([name, value]: [string, unknown]) => {
+    const python = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    return `${JSON.stringify(python)}:${typeof value === "bigint" ? value : JSON.stringify(value)}`;
+  });
+  return `{${fields.join(",")}}`;
 }
