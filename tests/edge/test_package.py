@@ -28,11 +28,13 @@ const model: Model = await load("bundle", {
 });
 const done: Completion = await model.generate({ messages: [{ role: "user", content: "Hi" }] });
 for await (const token of model.stream([1, 2], { stop: ["."], seed: 1, logprobs: 2 })) take(token);
+const bytes: Uint8Array[] = await model.tokenBytes(done.tokenIds);
+const { text }: Completion = await model.generate("a", { seed: 2n ** 64n - BigInt(bytes.length) });
 const { vectors, truncated }: Embeddings = await model.embed(["a"], { promptName: "query" });
 const count = vectors.length - truncated.length;
 const handler: Handler = createHandler({ id: "mine", load: () => load("bundle"), cors: "*" });
 const status: number = (await handler(new Request("https://a/v1/models"))).status;
-const code: string = new MlrError("FetchError", done.text + count + status).code;
+const code: string = new MlrError("FetchError", done.text + text + count + status).code;
 
 function take(token: Token): string {
   return token.text + token.topLogprobs.map(({ logprob }) => logprob).join() + code;

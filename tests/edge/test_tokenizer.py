@@ -54,7 +54,7 @@ def test_same_ids_and_texts(name: str, package: Path, hosts: Path, tmp_path: Pat
     ids += [[draw.randrange(size) for _ in range(draw.randint(1, 12))] for _ in range(100)]
     file = oracle.to_str()
     task = {"task": "tokenizer", "file": file, "texts": texts, "ids": ids}
-    (answer,) = ask_internals(package, [task], tmp_path)
+    (answer,) = ask_internals(package, [task | {"single": list(range(size))}], tmp_path)
     for number, text in enumerate(texts):
         assert answer["encoded"][number] == oracle.encode(text).ids, text
         plain = oracle.encode(text, add_special_tokens=False).ids
@@ -65,6 +65,7 @@ def test_same_ids_and_texts(name: str, package: Path, hosts: Path, tmp_path: Pat
         assert answer["streamed"][number] == expected, sequence
     python = from_huggingface(json.loads(file))
     assert set(answer["ends"]) == python.end_ids
+    assert answer["bytes"] == [list(python.token_bytes(id)) for id in range(size)]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -172,14 +173,17 @@ def compare(
     draw, size = random.Random(5), python.vocabulary_size
     ids: list[list[int]] = [python.encode(text) for text in texts]
     ids += [[draw.randrange(size) for _ in range(draw.randint(1, 12))] for _ in range(200)]
-    task = {"task": "tokenizer", "file": file, "tables": base64.b64encode(tables).decode()}
-    (answer,) = ask_internals(package, [task | {"texts": texts, "ids": ids}], folder)
+    task: dict[str, Any] = {"task": "tokenizer", "file": file}
+    task["tables"] = base64.b64encode(tables).decode()
+    task |= {"texts": texts, "ids": ids, "single": [*range(size), size]}
+    (answer,) = ask_internals(package, [task], folder)
     for number, text in enumerate(texts):
         assert answer["encoded"][number] == ids[number], text
         assert answer["plain"][number] == python.encode(text, add_special=False), text
     for number, sequence in enumerate(ids):
         assert answer["decoded"][number] == python.decode(sequence), sequence
         assert answer["streamed"][number] == python.decode(sequence), sequence
+    assert answer["bytes"] == [*(list(python.token_bytes(id)) for id in range(size)), []]
 
 
 @pytest.fixture(scope="module")

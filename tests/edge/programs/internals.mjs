@@ -8,7 +8,7 @@ const { buildDescriptor, MlrError, parseManifest, readPacked, TextTokenizer } = 
 const programs = {
   descriptor: ({ config, tensors }) => Buffer.from(buildDescriptor(config, tensors)).toString("hex"),
   manifest: ({ text }) => parseManifest(text, "manifest.json").name,
-  tokenizer: ({ file, tables, special, texts, ids }) => {
+  tokenizer: ({ file, tables, special, texts, ids, single }) => {
     const tokenizer = new TextTokenizer(Buffer.from(file), tables ? unpacked(tables) : null, special ?? null);
     const stream = (sequence) => {
       const decoding = tokenizer.stream();
@@ -19,6 +19,7 @@ const programs = {
       plain: texts.map((text) => tokenizer.encode(text, false)),
       decoded: ids.map((sequence) => tokenizer.decode(sequence)),
       streamed: ids.map(stream),
+      bytes: (single ?? []).map((id) => Array.from(tokenizer.bytes(id))),
       ends: Array.from(tokenizer.endIds),
       begin: tokenizer.beginToken,
       end: tokenizer.endToken,

@@ -9,6 +9,14 @@ export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
   }
 
   /**
+   * The bytes that each of these tokens adds to a text, special tokens included: of a character
+   * that several tokens make together a part, of an id outside the vocabulary none.
+   */
+  async tokenBytes(ids: number[]): Promise<Uint8Array[]> {
+    return (await this.connection.ask({ type: "bytes", ids }).answer) as Uint8Array[];
+  }
+
+  /**
    * A vector for each text, or list of token ids, which are taken as they are. Rejects with
    * `UnsupportedModelError` when the model has none, `RequestError`, and `ContextLengthError` for a
    * long text that is not to be cut.

@@ -54,10 +54,9 @@ export class Runner {
           return tokenizer.encode(request.text, request.addSpecial);
         });
       case "detokenize":
-        return this.#now(({ tokenizer }) => {
-          if (!Array.isArray(request.ids)) throw new MlrError("RequestError", "ids must be a list of token ids");
-          return tokenizer.decode(request.ids);
-        });
+        return this.#now(({ tokenizer }) => tokenizer.decode(listOf(request.ids)));
+      case "bytes":
+        return this.#now(({ tokenizer }) => listOf(request.ids).map((id) => tokenizer.bytes(id)));
       case "close":
         this.#closed = true;
         return this.#inTurn(() => {
@@ -160,4 +159,9 @@ export class Runner {
     if (!this.#model || this.#closed) throw new MlrError("EngineError", "no model is loaded; load one first");
     return this.#model;
   }
+}
+
+function listOf(ids: unknown): number[] {
+  if (Array.isArray(ids)) return ids as number[];
+  throw new MlrError("RequestError", "ids must be a list of token ids");
 }

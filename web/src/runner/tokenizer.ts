@@ -1,11 +1,14 @@
 /** Text to token ids and back, by `@huggingface/tokenizers` on a tokenizer.json or a packed tokenizer. */
 import { ByteFallbackDecoder, type Decoder, SequenceDecoder, Tokenizer } from "@huggingface/tokenizers";
 import { MlrError, messageOf } from "../shared/errors";
+import { DecodeStream } from "./decode_stream";
 import type { SpecialTokens } from "./manifest";
 import { TABLES } from "./tables";
+import { bytesOf } from "./token_bytes";
 import { readPacked } from "./packed";
 import { adapt, type TokenizerJson } from "./tokenizer_json";
 import { useTables } from "./tokenizer_model";
+import type { Vocabulary } from "./vocabulary";
 
 const REPLACEMENT = "\ufffd";
 
@@ -25,6 +28,7 @@ export class TextTokenizer {
   readonly endToken: string;
   readonly #tokenizer: Tokenizer;
   readonly #special: Special;
+  readonly #packed: Vocabulary | null;
   /** Whether runs of byte tokens are decoded as a whole, so that nothing of one can be shown before its end. */
   readonly #wholeRuns: boolean;
 
@@ -48,7 +52,8 @@ export class TextTokenizer {
     this.#wholeRuns = fallback !== null && !packed;
     if (fallback) fallback.text_decoder = packed ? new TextDecoder("utf-8", { ignoreBOM: true }) : RUNS;
 
-    this.#special = packed ? packed.vocabulary : listSpecial(tokenizerJson);
+    this.#packed = packed?.vocabulary ?? null;
+    this.#special = this.#packed ?? listSpecial(tokenizerJson);
     const { begin, end, ends } = named ?? this.#usualTokens();
     this.beginToken = begin;
     this.endToken = end;
@@ -68,13 +73,22 @@ export class TextTokenizer {
     return shown.length > 0 ? this.#tokenizer.decode(shown) : "";
   }
 
+  /** The bytes that a token adds to a text, special or not; none of an id outside the vocabulary. */
+  bytes(id: number): Uint8Array {
+    const token = this.#tokenizer.id_to_token(id);
+    if (token === undefined) return new Uint8Array();
+    if (this.#packed?.isAdded(id)) return new TextEncoder().encode(token);
+    return bytesOf(token, this.#tokenizer.decoder, this.#packed !== null);
+  }
+
   /** A decoder that is fed one id at a time and never gives half a character. */
   stream(): DecodeStream {
-    return new DecodeStream(
-      (ids) => this.decode(ids),
-      (id) => this.#shows(id),
-      (id) => this.#wholeRuns && /^<0x[0-9A-F]{2}>$/.test(this.#tokenizer.id_to_token(id) ?? ""),
-    );
+    return new DecodeStream({
+      decode: (ids) => this.decode(ids),
+      shows: (id) => this.#shows(id),
+      holds: (id) => this.#wholeRuns && /^<0x[0-9A-F]{2}>$/.test(this.#tokenizer.id_to_token(id) ?? ""),
+      bytes: (id) => this.bytes(id),
+    });
   }
 
   /** The special tokens among `names` that have a meaning of their own. */
@@ -92,51 +106,6 @@ export class TextTokenizer {
 
   #shows(id: number): boolean {
     return !this.#special.isSpecial(id) && this.#tokenizer.id_to_token(id) !== undefined;
-  }
-}
-
-/**
- * Decodes a growing sequence. A token's text depends on the tokens before it, so the tokens since
- * the last text that was given out are decoded together with those that made that text.
- */
-export class DecodeStream {
-  readonly #decode: (ids: number[]) => string;
-  readonly #shows: (id: number) => boolean;
-  readonly #holds: (id: number) => boolean;
-  /** The tokens of the last text given out, then those that wait. */
-  #ids: number[] = [];
-  /** How many of them have been given out. */
-  #given = 0;
-  /** The text of the former. */
-  #prefix = "";
-
-  constructor(decode: (ids: number[]) => string, shows: (id: number) => boolean, holds: (id: number) => boolean) {
-    this.#decode = decode;
-    this.#shows = shows;
-    this.#holds = holds;
-  }
-
-  /** The text that a token completes; "" while a character is incomplete. */
-  push(id: number): string {
-    if (!this.#shows(id)) return "";
-    this.#ids.push(id);
-    if (this.#holds(id)) return "";
-    const text = this.#decode(this.#ids);
-    if (text.length <= this.#prefix.length || text.endsWith(REPLACEMENT)) return "";
-    const piece = text.slice(this.#prefix.length);
-    this.#ids = this.#ids.slice(this.#given);
-    this.#given = this.#ids.length;
-    this.#prefix = this.#decode(this.#ids);
-    return piece;
-  }
-
-  /** What is left at the end; an incomplete character becomes U+FFFD. */
-  flush(): string {
-    const piece = this.#decode(this.#ids).slice(this.#prefix.length);
-    this.#ids = [];
-    this.#given = 0;
-    this.#prefix = "";
-    return piece;
   }
 }
 

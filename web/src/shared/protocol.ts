@@ -146,6 +146,7 @@ export type Request =
   | { type: "stop"; id: number }
   | { type: "tokenize"; id: number; text: string; addSpecial: boolean }
   | { type: "detokenize"; id: number; ids: number[] }
+  | { type: "bytes"; id: number; ids: number[] }
   | { type: "embed"; id: number; texts: Prompt[]; options: EmbedOptions }
   | { type: "logits"; id: number; ids: number[] }
   | { type: "close"; id: number };
