@@ -1,11 +1,12 @@
 /** `POST /v1/chat/completions`. */
-import type { Completion, Message } from "mlr";
+import type { Completion, Message, Token } from "mlr";
 import { Fields, invalid } from "./fields";
 import { respond, type Shape, type Usage } from "./generation";
 import type { Asked } from "./handler";
 import { type Identity, identify } from "./identity";
 import { MAX_MESSAGES, MAX_TOKENS } from "./limits";
-import { takeSampling, TOKENS } from "./sampling";
+import { chatLogprobs, Spellings } from "./logprobs";
+import { ALTERNATIVES, takeSampling, TOKENS } from "./sampling";
 import type { Events } from "./stream";
 
 const ROLES = ["system", "developer", "user", "assistant"];
@@ -15,14 +16,16 @@ class ChatShape implements Shape {
   constructor(
     readonly identity: Identity,
     readonly includeUsage: boolean,
+    readonly spellings: Spellings,
   ) {}
 
   opening(index: number): object {
     return this.#chunk([{ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null }]);
   }
 
-  delta(index: number, text: string): object {
-    return this.#chunk([{ index, delta: { content: text }, logprobs: null, finish_reason: null }]);
+  async delta(index: number, text: string, tokens: Token[]): Promise<object> {
+    const logprobs = await chatLogprobs(this.spellings, tokens);
+    return this.#chunk([{ index, delta: { content: text }, logprobs, finish_reason: null }]);
   }
 
   closing(index: number, reason: string): object {
@@ -33,13 +36,15 @@ class ChatShape implements Shape {
     return { ...this.#chunk([]), usage };
   }
 
-  whole(completions: Completion[], usage: Usage): object {
-    const choices = completions.map(({ text, finishReason }, index) => ({
-      index,
-      message: { role: "assistant", content: text, refusal: null },
-      logprobs: null,
-      finish_reason: finishReason,
-    }));
+  async whole(completions: Completion[], usage: Usage): Promise<object> {
+    const choices = await Promise.all(
+      completions.map(async ({ text, finishReason, tokens }, index) => ({
+        index,
+        message: { role: "assistant", content: text, refusal: null },
+        logprobs: await chatLogprobs(this.spellings, tokens),
+        finish_reason: finishReason,
+      })),
+    );
     return { ...this.identity, choices, usage };
   }
 
@@ -57,11 +62,21 @@ export async function chatCompletions(asked: Asked, body: Record<string, unknown
   if (old !== undefined && current !== undefined) {
     throw invalid("max_tokens", "and 'max_completion_tokens' mean the same: send one of them");
   }
+  const logprobs = takeLogprobs(fields);
   const sampling = takeSampling(fields);
   sampling.options.maxTokens = current ?? old ?? MAX_TOKENS; // the context has an end of its own
+  if (logprobs !== undefined) sampling.options.logprobs = logprobs;
   const model = await asked.model();
-  const shape = new ChatShape(identify("chatcmpl", "chat.completion", asked.id), sampling.includeUsage);
+  const shape = new ChatShape(identify("chatcmpl", "chat.completion", asked.id), sampling.includeUsage, new Spellings(model));
   return respond(asked, model, [{ messages }], sampling, shape);
+}
+
+/** How many alternatives are wanted; undefined: no log probabilities. */
+function takeLogprobs(fields: Fields): number | undefined {
+  const wanted = fields.flag("logprobs");
+  const alternatives = fields.number("top_logprobs", ALTERNATIVES) ?? 0;
+  if (alternatives > 0 && !wanted) throw invalid("top_logprobs", "needs 'logprobs': send 'logprobs': true");
+  return wanted ? alternatives : undefined;
 }
 
 function takeMessages(fields: Fields): Message[] {

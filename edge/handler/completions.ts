@@ -1,28 +1,35 @@
 /** `POST /v1/completions`. */
-import type { Completion } from "mlr";
+import type { Completion, Token } from "mlr";
 import { Fields, takePrompts } from "./fields";
 import { respond, type Shape, type Usage } from "./generation";
 import type { Asked } from "./handler";
 import { type Identity, identify } from "./identity";
 import { MAX_PROMPTS } from "./limits";
-import { takeSampling, TOKENS } from "./sampling";
+import { characters, completionLogprobs, Spellings } from "./logprobs";
+import { ALTERNATIVES, takeSampling, TOKENS } from "./sampling";
 import type { Events } from "./stream";
 
 const DEFAULT_MAX_TOKENS = 16; // OpenAI's
 
 /** OpenAI's `text_completion` objects; a stream's chunks look like the whole. */
 class CompletionShape implements Shape {
+  /** Characters, by choice. */
+  readonly #sent = new Map<number, number>();
+
   constructor(
     readonly identity: Identity,
     readonly includeUsage: boolean,
+    readonly spellings: Spellings,
   ) {}
 
   opening(): null {
     return null;
   }
 
-  delta(index: number, text: string): object {
-    return this.#chunk([choice(index, text, null)]);
+  async delta(index: number, text: string, tokens: Token[]): Promise<object> {
+    const sent = this.#sent.get(index) ?? 0;
+    this.#sent.set(index, sent + characters(text));
+    return this.#chunk([choice(index, text, null, await completionLogprobs(this.spellings, tokens, sent))]);
   }
 
   closing(index: number, reason: string): object {
@@ -33,8 +40,12 @@ class CompletionShape implements Shape {
     return { ...this.#chunk([]), usage };
   }
 
-  whole(completions: Completion[], usage: Usage): object {
-    const choices = completions.map((one, index) => choice(index, one.text, one.finishReason));
+  async whole(completions: Completion[], usage: Usage): Promise<object> {
+    const choices = await Promise.all(
+      completions.map(async ({ text, finishReason, tokens }, index) => {
+        return choice(index, text, finishReason, await completionLogprobs(this.spellings, tokens, 0));
+      }),
+    );
     return { ...this.identity, choices, usage };
   }
 
@@ -43,8 +54,8 @@ class CompletionShape implements Shape {
   }
 }
 
-function choice(index: number, text: string, reason: string | null): object {
-  return { index, text, logprobs: null, finish_reason: reason };
+function choice(index: number, text: string, reason: string | null, logprobs: object | null = null): object {
+  return { index, text, logprobs, finish_reason: reason };
 }
 
 export async function completions(asked: Asked, body: Record<string, unknown>): Promise<Response | Events> {
@@ -52,9 +63,17 @@ export async function completions(asked: Asked, body: Record<string, unknown>): 
   asked.checkModel(fields.required("model"));
   const prompts = takePrompts(fields, "prompt", MAX_PROMPTS);
   const maxTokens = fields.number("max_tokens", TOKENS) ?? DEFAULT_MAX_TOKENS;
+  const logprobs = takeLogprobs(fields);
+  fields.refuse({ top_logprobs: [0] }); // of chats
   const sampling = takeSampling(fields);
   sampling.options.maxTokens = maxTokens;
+  if (logprobs !== undefined) sampling.options.logprobs = logprobs;
   const model = await asked.model();
-  const shape = new CompletionShape(identify("cmpl", "text_completion", asked.id), sampling.includeUsage);
+  const shape = new CompletionShape(identify("cmpl", "text_completion", asked.id), sampling.includeUsage, new Spellings(model));
   return respond(asked, model, prompts, sampling, shape);
+}
+
+/** A number; false is sent for none. */
+function takeLogprobs(fields: Fields): number | undefined {
+  return fields.drop("logprobs", false) ? undefined : fields.number("logprobs", ALTERNATIVES);
 }

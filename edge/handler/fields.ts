@@ -41,6 +41,11 @@ export class Fields {
     return value;
   }
 
+  /** Take a parameter if it has this value; says whether it has. */
+  drop(name: string, value: unknown): boolean {
+    return this.#fields.get(name) === value && this.#fields.delete(name);
+  }
+
   flag(name: string): boolean {
     const value = this.optional(name) ?? false;
     if (typeof value !== "boolean") throw invalid(name, "must be true or false");

@@ -1,5 +1,5 @@
 /** From a checked request to its answer: generate, and send whole or as a stream of events. */
-import type { Chat, Completion, Model, Prompt, TokenStream } from "mlr";
+import type { Chat, Completion, Model, Prompt, Token, TokenStream } from "mlr";
 import { ApiError } from "./errors";
 import type { Asked } from "./handler";
 import { MAX_CHARACTERS_PER_TOKEN } from "./limits";
@@ -16,10 +16,11 @@ export interface Usage {
 export interface Shape {
   /** The event before a choice's first text, if there is one. */
   opening(index: number): object | null;
-  delta(index: number, text: string): object;
+  /** The next piece of text, and the tokens that it came with. */
+  delta(index: number, text: string, tokens: Token[]): Promise<object>;
   closing(index: number, reason: string): object;
   usage(usage: Usage): object;
-  whole(completions: Completion[], usage: Usage): object;
+  whole(completions: Completion[], usage: Usage): Promise<object>;
 }
 
 /** Answers a request for one completion of each prompt. Throws only before anything is sent. */
@@ -37,7 +38,7 @@ export async function respond(
   if (!stream) {
     const completions: Completion[] = [];
     for (const prompt of prompts) completions.push(await model.generate(prompt, { ...options, signal }));
-    return Response.json(shape.whole(completions, usageOf(completions)));
+    return Response.json(await shape.whole(completions, usageOf(completions)));
   }
   const rest = eventsOf(prompts, start, shape, includeUsage);
   return { first: await rest.next(), rest, leaving }; // what is wrong with the request shows here
@@ -69,9 +70,14 @@ async function* eventsOf(
     let token = await tokens.next();
     const opening = shape.opening(index);
     if (opening) yield opening;
+    let waiting: Token[] = []; // without text so far
     for (; !token.done; token = await tokens.next()) {
-      if (token.value.text) yield shape.delta(index, token.value.text);
+      waiting.push(token.value);
+      if (!token.value.text) continue;
+      yield await shape.delta(index, token.value.text, waiting);
+      waiting = [];
     }
+    if (waiting.some(({ logprob }) => logprob !== null)) yield await shape.delta(index, "", waiting);
     if (!tokens.completion) throw new Error("the generation was stopped: the model was closed");
     completions.push(tokens.completion);
     yield shape.closing(index, tokens.completion.finishReason);

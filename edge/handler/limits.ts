@@ -21,6 +21,8 @@ export const MAX_STOPS = 4;
 export const MAX_STOP_LENGTH = 1024;
 /** The largest `max_tokens`; the context ends a generation long before. */
 export const MAX_TOKENS = 2 ** 24;
+/** Likeliest tokens that may be asked for beside each token, as in OpenAI's chats. */
+export const MAX_LOGPROBS = 20;
 /** Requests that a model works on or that wait for it; the next one is told to come back later. */
 export const MAX_REQUESTS = 32;
 /** Milliseconds after which a load is taken for lost: a host may end the request that began it. */

@@ -1,7 +1,7 @@
 /** The parameters that completions and chats share. */
 import type { GenerateOptions } from "mlr";
 import { type Fields, invalid, isTexts } from "./fields";
-import { MAX_STOP_LENGTH, MAX_STOPS, MAX_TOKENS } from "./limits";
+import { MAX_LOGPROBS, MAX_STOP_LENGTH, MAX_STOPS, MAX_TOKENS } from "./limits";
 
 const IGNORED = [
   "metadata",
@@ -21,7 +21,6 @@ const UNSUPPORTED = {
   function_call: ["none"],
   functions: [[]],
   logit_bias: [{}],
-  logprobs: [false],
   modalities: [["text"]],
   n: [1],
   prediction: [],
@@ -30,11 +29,12 @@ const UNSUPPORTED = {
   suffix: [""],
   tool_choice: ["none", "auto"],
   tools: [[]],
-  top_logprobs: [0],
   verbosity: [],
   web_search_options: [],
 };
 
+/** How many of the likeliest tokens are asked for beside each token. */
+export const ALTERNATIVES = { low: 0, high: MAX_LOGPROBS, whole: true };
 export const TOKENS = { low: 1, high: MAX_TOKENS, whole: true };
 // JavaScript's numbers are whole up to here
 const SEED = { low: Number.MIN_SAFE_INTEGER, high: Number.MAX_SAFE_INTEGER, whole: true };

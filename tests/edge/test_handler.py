@@ -22,6 +22,7 @@ from tests.parity.tokenizer.trained import trained
 from tests.support.bundles import package as package_bundle
 from tests.support.bundles import with_files
 from tests.support.tiny_bert import tiny_bert
+from tests.unit.server.served import ServerProcess
 
 CONTEXT = 192
 TOKEN = "a secret"
@@ -171,6 +172,53 @@ def test_a_developer_is_the_system_of_templates(client: httpx.Client) -> None:
     assert answer("developer") == answer("system") != answer("assistant")
 
 
+@pytest.fixture(scope="module")
+def server(decoder: Path) -> Iterator[httpx.Client]:
+    """`mlr serve` with the same model."""
+    with (
+        ServerProcess(decoder, "--threads", "1", "--context-length", str(CONTEXT)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("completions", {"logprobs": 5}),
+        ("completions", {"logprobs": 0, "prompt": ["Grüße", "a"]}),
+        ("completions", {"logprobs": 20, "temperature": 1.5, "seed": 3}),
+        ("completions", {"logprobs": 1, "stop": "e"}),
+        ("completions", {"logprobs": False}),
+        ("chat/completions", {"logprobs": True, "top_logprobs": 3}),
+        ("chat/completions", {"logprobs": True}),
+        ("chat/completions", {"logprobs": False, "top_logprobs": 0}),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities(
+    client: httpx.Client, server: httpx.Client, path: str, options: dict[str, Any], stream: bool
+) -> None:
+    """What `mlr serve` answers, to the last bit, and chunk by chunk."""
+    asked = {"prompt": PROMPT} if path == "completions" else {"messages": MESSAGES}
+    asked |= {"model": "tiny", "max_tokens": 24, "temperature": 0, "stream": stream, **options}
+    answers = []
+    for one in (client, server):
+        with one.stream("POST", f"/v1/{path}", json=asked) as response:
+            assert response.status_code == 200, response.read()
+            chunks = list(events(response)) if stream else [json.loads(response.read())]
+        answers.append([chunk["choices"] for chunk in chunks])
+    assert answers[0] == answers[1]
+    said = [choice["logprobs"] for choices in answers[0] for choice in choices]
+    assert any(said) == (options["logprobs"] is not False)
+
+
+def test_log_probabilities_without_their_number(client: httpx.Client) -> None:
+    wanted = {"model": "tiny", "messages": MESSAGES, "top_logprobs": 2}
+    answer = client.post("/v1/chat/completions", json=wanted)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "top_logprobs")
+
+
 # What the template makes of the messages, less the begin token, which `generate` adds.
 MESSAGES_TEXT = (
     "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nGröße? 世界 👩🏾‍🚀<|im_end|>\n"
@@ -214,7 +262,9 @@ def test_a_client_that_leaves_frees_the_model(client: httpx.Client) -> None:
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"temperature": "hot"}, 400, "invalid_value", "temperature"),
         ({"presence_penalty": 2.5}, 400, "invalid_value", "presence_penalty"),
-        ({"logprobs": 3}, 400, "unsupported_parameter", "logprobs"),
+        ({"logprobs": 21}, 400, "invalid_value", "logprobs"),
+        ({"logprobs": True}, 400, "invalid_value", "logprobs"),
+        ({"top_logprobs": 3}, 400, "unsupported_parameter", "top_logprobs"),
         ({"n": 2}, 400, "unsupported_parameter", "n"),
         ({"surprise": 1}, 400, "unknown_parameter", "surprise"),
         ({"prompt": {}}, 400, "invalid_value", "prompt"),
