@@ -39,12 +39,13 @@ def _vocabulary(folder: Path, _: Config) -> dict[str, Any]:
     kind = model.get("type") if isinstance(model, dict) else None
     if kind != "WordPiece" or not isinstance(vocabulary, dict) or not vocabulary:
         raise UnsupportedModelError(f"{path}: the tokenizer {kind!r:.40} is not converted")
-    ids = sorted(vocabulary.values(), key=int)
-    if ids != list(range(len(ids))):
+    ids = list(vocabulary.values())
+    if any(type(id) is not int for id in ids) or sorted(ids) != list(range(len(ids))):
         raise FormatError(str(path), "vocab", 0, "has ids that are not 0, 1, 2, …")
-    special = {
-        entry["content"] for entry in content.get("added_tokens", []) if entry.get("special")
-    }
+    added = content.get("added_tokens", [])
+    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
+        raise FormatError(str(path), "added_tokens", 0, "must be a list of tokens")
+    special = {str(entry.get("content")) for entry in added if entry.get("special")}
     ordered = sorted(vocabulary, key=vocabulary.__getitem__)
     unknown = model.get("unk_token", "[UNK]") if isinstance(model, dict) else "[UNK]"
     prefix = "tokenizer.ggml."

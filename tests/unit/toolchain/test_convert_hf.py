@@ -179,6 +179,13 @@ def change(path: Path, **changes: Any) -> None:
         ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, UnsupportedModelError, "max"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, FormatError, "max_seq_length"),
         ("config_sentence_transformers.json", {"prompts": 5}, FormatError, "prompts"),
+        ("config_sentence_transformers.json", {"prompts": {"q": "\ud800"}}, FormatError, "surrog"),
+        ("config_sentence_transformers.json", {"default_prompt_name": []}, FormatError, "default"),
+        (
+            *("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"a": "b"}}}),
+            *(FormatError, "ids that are not"),
+        ),
+        ("tokenizer.json", {"added_tokens": [5]}, FormatError, "added_tokens"),
         ("tokenizer.json", {"model": {"type": "BPE"}}, UnsupportedModelError, "'BPE' is not conv"),
     ],
 )
