@@ -13,7 +13,7 @@ export interface WorkerPort {
 }
 
 /** Where there is memory to spare. */
-export const FAST_READING = { shards: 4, chunks: 8 };
+export const FAST_READING = { shards: 4, chunks: 8, wholePieces: false };
 
 /** `fetch` as far as it is used here. */
 export type Fetch = (url: string, options?: RequestInit) => Promise<Response>;
@@ -36,8 +36,11 @@ export interface Platform {
   readonly sharesMemory: boolean;
   /** Why there is one thread, for the user; null where there can be more. */
   readonly threadLimitReason: string | null;
-  /** How many shards are read at once, and how many verified chunks of each wait: bounds the memory. */
-  readonly reading: { shards: number; chunks: number };
+  /**
+   * How many shards are read at once, and how many verified chunks of each wait: bounds the memory.
+   * Whether a body is read in pieces of one size, rather than as it comes.
+   */
+  readonly reading: { shards: number; chunks: number; wholePieces: boolean };
   /** Bytes of memory that a model may take; null where it is not known. */
   memoryAvailable(): Promise<number | null>;
   /** The absolute URL of a location that a caller gave. Throws `RequestError`. */

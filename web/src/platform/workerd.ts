@@ -9,7 +9,8 @@ export const platform: Platform = {
   cores: 1,
   sharesMemory: false,
   threadLimitReason: "Edge workers have no threads, so the model runs on one.",
-  reading: { shards: 2, chunks: 1 },
+  // every read leaves garbage; files come from near, so that little is lost where they are cut
+  reading: { shards: 2, chunks: 1, wholePieces: true },
   memoryAvailable: () => Promise.resolve(null),
   resolve: (location) => resolveLocation(location, undefined, ["https:", "http:"]),
   fetch: (url, options) => fetch(url, options),

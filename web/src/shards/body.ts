@@ -19,15 +19,15 @@ export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyRea
     return readPieces(body.getReader());
   }
   let buffer = new ArrayBuffer(PIECE);
+  const min = platform.reading.wholePieces ? PIECE : 1;
   return {
     read: async () => {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
-      if (done) {
-        if (value) platform.bytes.giveBack(value.buffer);
-        return null;
-      }
+      const { done, value } = await reader.read(new Uint8Array(buffer), { min });
+      if (!value) return null;
       buffer = value.buffer;
-      return value;
+      if (!done || value.length > 0) return value; // the last bytes may say that there are no more
+      platform.bytes.giveBack(buffer);
+      return null;
     },
     cancel: () => {
       reader.cancel().catch(() => undefined);
