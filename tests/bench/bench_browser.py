@@ -39,6 +39,7 @@ from tests.conftest import find_chromium
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "bench"
 MLR_PAGE = ROOT / "runtime_py" / "mlr" / "server" / "page"
+WLLAMA = CACHE / "node_modules" / "@wllama" / "wllama"
 WLLAMA_VERSION = "3.8.1"
 CONTEXT = 1024
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 16
@@ -70,8 +71,9 @@ def main() -> None:
     options = parser.parse_args()
     check_same_weights(options.model, options.bundle)
 
+    install_wllama()
     mounts = {
-        "/wllama": install_wllama(),
+        "/wllama": WLLAMA,
         "/pages": Path(__file__).parent / "pages",
         "/model.gguf": options.model,
         "/bundle": options.bundle,
@@ -217,15 +219,13 @@ class Wllama(_Timed):
         return tokens / (float(result["prompt_ms"]) / 1e3)
 
 
-def install_wllama() -> Path:
-    """The package's folder, after installing it where it is not there yet."""
-    folder = CACHE / "node_modules" / "@wllama" / "wllama"
-    manifest = folder / "package.json"
+def install_wllama() -> None:
+    """Have the package in its folder."""
+    manifest = WLLAMA / "package.json"
     if not manifest.is_file() or json.loads(manifest.read_text())["version"] != WLLAMA_VERSION:
         CACHE.mkdir(parents=True, exist_ok=True)
         package = f"@wllama/wllama@{WLLAMA_VERSION}"
         subprocess.run(["npm", "install", "--no-fund", "--prefix", CACHE, package], check=True)
-    return folder
 
 
 def check_same_weights(model: Path, bundle: Path) -> None:

@@ -3,8 +3,9 @@
     python -m tests.bench.bench_load [MODEL.gguf BUNDLE] [--threads 2] [--repeats 3] [--only HOST …]
 
 in the repository's root, on Linux; the page and the npm package have to be built (`make page
-package`). Hosts take turns, each time in a fresh process; a peer that is not
-there (llama-cpp-python, wllama) is left out.
+package`). Hosts take turns, each time in a fresh process; those that are not there are named and
+left out. workerd has one thread, and takes this model only because production's limits of memory
+do not hold here.
 
 load         from the call of `load` to a model that is ready. The files are in the machine's page
              cache, in a browser in its storage: each has loaded the model once before.
@@ -19,13 +20,13 @@ peak memory  the most that is resident while it loads, answers the short prompt 
  of a process  its resident set, of which the system keeps the maximum; idle is after the import of
              what loads (`from mlr import load_sync`, `from llama_cpp import Llama`).
  of a browser  what all its processes have allocated (shared pages divided among them), sampled
-             while it works, and its programs' pages that are in memory at the end. Idle is a visit
-             of its own, when it has settled: the page with its module imported, and for Python a
-             worker in which Python has started, from the snapshot that loading starts it from,
-             and has imported mlr.
+             while it works, and its programs' pages that are in memory at the end. Idle is the
+             page with its module imported, when it has settled, and for Python a worker in which
+             Python has started, from the snapshot that loading starts it from, and has imported
+             mlr: what that takes is measured in a visit of its own.
 ratio        peak memory over the weights and the KV cache, as mlr's kernel lays them out.
-without host of a process, peak memory without what the host takes for any program of so many
-             threads: empty workers (Node.js, Deno), and pages of programs and libraries, which
+without host peak memory without what the host takes for any program of so many threads: empty
+             workers (in browsers, Node.js, Deno), and pages of programs and libraries, which
              processes share and a system takes back at will. Files of weights count.
 with page    of a browser, the peak above an empty page instead: with the page's code and Python.
 """
@@ -33,96 +34,24 @@ with page    of a browser, the peak above an empty page instead: with the page's
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
 import mlr
-from tests.bench.bench_browser import (
-    CHROMIUM_FLAGS,
-    MLR_PAGE,
-    TIMEOUT_MS,
-    WLLAMA_VERSION,
-    check_same_weights,
-    install_wllama,
-)
-from tests.bench.browser_memory import children, peak, resident
-from tests.bench.file_server import serve_files
+from tests.bench.bench_browser import WLLAMA_VERSION, check_same_weights
+from tests.bench.load_browsers import browser_rows
+from tests.bench.load_job import CONTEXT, Job, Measured
+from tests.bench.load_processes import process_rows
+from tests.bench.load_workerd import workerd_rows
 from tests.bench.measure import DEMO_BUNDLE, DEMO_MODEL, long_prompts, machine, model_tokenizer
-from tests.conftest import find_chromium
-from tests.edge.hosts import MODULES, terminal
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = Path(__file__).parent / "programs"
-CLIENT = ROOT / "web" / "dist"
-CONTEXT = 640
 FILLING = 600  # tokens of the long prompt
-SHORT_PROMPT = "The capital of France is"
-SETTLE_SECONDS = 5.0  # until a browser has tidied up after starting
-
-# JavaScript that loads from a URL, and that answers a prompt with as many tokens.
-MLR_LOAD = """async ([url, threads, contextLength]) => {
-  globalThis.model = await mlr.load(new URL(url, location.href).href, {threads, contextLength});
-}"""
-MLR_GENERATE = "([prompt, maxTokens]) => model.generate(prompt, {maxTokens, temperature: 0})"
-START_PYTHON = """() => new Promise((resolve, reject) => {
-  globalThis.python = new Worker("/pages/python.mjs", {type: "module"});
-  python.onerror = reject;
-  python.onmessage = ({data: {type, name, message}}) => {
-    if (type !== "progress") name === "FetchError" ? resolve() : reject(new Error(message));
-  };
-})"""
-
-
-@dataclass(frozen=True)
-class BrowserHost:
-    """JavaScript for a page: when it is ready, what it is idle with, how to load and generate."""
-
-    path: str
-    ready: str
-    model: str  # its URL
-    load: str = MLR_LOAD
-    generate: str = MLR_GENERATE
-    idle: str = "() => {}"
-    fills_context: bool = True
-
-
-BROWSER_HOSTS = {
-    "Chromium, Python": BrowserHost(
-        "/index.html", "Boolean(globalThis.mlr?.load)", "/bundle/", idle=START_PYTHON
-    ),
-    "Chromium, JavaScript": BrowserHost(
-        "/pages/client.html", "Boolean(globalThis.mlr?.load)", "/bundle/"
-    ),
-    "wllama, Chromium": BrowserHost(
-        "/pages/wllama.html",
-        "globalThis.ready",
-        "/model.gguf",
-        "([url, threads, context]) => openModel(url, threads, context)",
-        "([prompt, count]) => complete(prompt, count)",
-        fills_context=False,
-    ),
-}
-
-# load_ms, first_token_ms, peak_bytes; of processes program_bytes and worker_bytes of these; of
-# browsers page_bytes: above an empty page
-Measured = dict[str, float]
 
 
 def main() -> None:
@@ -139,128 +68,32 @@ def main() -> None:
     with mlr.load_sync(options.bundle, threads=options.threads, context_length=CONTEXT) as model:
         memory = model.info.memory
     long = next(long_prompts(model_tokenizer(options.model), FILLING))
+    job = Job(options.model, options.bundle, options.threads, long, options.only)
     with ExitStack() as stack:
-        hosts = _processes(options, long) | _browsers(options, long, stack)
-        if options.only:
-            hosts = {
-                name: measure
-                for name, measure in hosts.items()
-                if any(part in name for part in options.only)
-            }
-        results: dict[str, list[Measured]] = {name: [] for name in hosts}
+        rows = process_rows(job) | workerd_rows(job) | browser_rows(job, stack)
+        wanted = {name: row for name, row in rows.items() if job.wants(name)}
+        left_out = {name: row for name, row in wanted.items() if isinstance(row, str)}
+        results: dict[str, list[Measured]] = {name: [] for name in wanted if name not in left_out}
         for turn in range(options.repeats + 1):
-            for name, measure in hosts.items():
+            for name, measure in wanted.items():
+                if isinstance(measure, str):
+                    continue
                 result = measure()
                 if turn:  # the first one fills the caches
                     results[name].append(result)
-    report(results, memory.weights + memory.kv_cache, options)
+    report(results, left_out, memory.weights + memory.kv_cache, options)
 
 
-def _processes(options: argparse.Namespace, long: str) -> dict[str, Callable[[], Measured]]:
-    numbers = [str(options.threads), str(CONTEXT), SHORT_PROMPT, long]
-    program = [sys.executable, str(PROGRAMS / "load.py")]
-    workers: dict[str, Callable[[], Any]] = {}
-    commands = {"CPython, wasmtime": [*program, "mlr", str(options.bundle), *numbers]}
-    node = shutil.which("node")
-    hosts = {"Node.js": ([node], "node")} if node else {}
-    if (MODULES / ".installed").is_file():  # by `make hosts`
-        hosts["Node.js 24"] = (terminal("node 24"), "node")
-        hosts["Deno"] = (terminal("deno"), "deno")
-    if CLIENT.is_dir():
-        for name, (program_of_host, folder) in hosts.items():
-            module = (CLIENT / folder / "mlr.js").as_uri()
-            job = [str(PROGRAMS / "load.mjs"), module, str(options.bundle.resolve()), *numbers]
-            commands[name] = [*program_of_host, *job]
-            empty = [*program_of_host, str(PROGRAMS / "workers.mjs"), str(options.threads)]
-            workers[name] = partial(_print_of, empty)
-    if importlib.util.find_spec("llama_cpp"):
-        commands["llama.cpp, native"] = [*program, "llama_cpp", str(options.model), *numbers]
-
-    def measure(name: str) -> Measured:
-        result: Measured = _print_of(commands[name])
-        return result | {"worker_bytes": workers.get(name, int)()}
-
-    return {name: partial(measure, name) for name in commands}
-
-
-def _print_of(command: list[str]) -> Any:
-    """What a program prints last, in JSON."""
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _browsers(
-    options: argparse.Namespace, long: str, stack: ExitStack
-) -> dict[str, Callable[[], Measured]]:
-    mounts = {
-        "/pages": Path(__file__).parent / "pages",
-        "/client": CLIENT,
-        "/model.gguf": options.model,
-        "/bundle": options.bundle,
-        "": MLR_PAGE,
-    }
-    names = list(BROWSER_HOSTS)
-    try:
-        mounts = {"/wllama": install_wllama(), **mounts}
-    except (OSError, subprocess.CalledProcessError):
-        names.remove("wllama, Chromium")
-    if not CLIENT.is_dir():
-        names.remove("Chromium, JavaScript")
-    url = stack.enter_context(serve_files(mounts))
-    folder = Path(stack.enter_context(TemporaryDirectory()))
-    return {
-        name: partial(_in_chromium, name, url, folder / name, options.threads, long)
-        for name in names
-    }
-
-
-def _in_chromium(name: str, url: str, profile: Path, threads: int, long: str) -> Measured:
-    """Two visits with the profile of those before: one that stays idle, one with the model."""
-    host = BROWSER_HOSTS[name]
-    with _visit(host, url, profile) as (page, roots, empty):
-        page.evaluate(host.idle)
-        time.sleep(SETTLE_SECONDS)
-        idle = resident(roots) - empty
-    with _visit(host, url, profile) as (page, roots, empty), peak(roots) as samples:
-        start = time.perf_counter()
-        page.evaluate(host.load, [host.model, threads, CONTEXT])
-        loaded = time.perf_counter()
-        page.evaluate(host.generate, [SHORT_PROMPT, 1])
-        answered = time.perf_counter()
-        if host.fills_context:
-            page.evaluate(host.generate, [long, 2])
-    return {
-        "load_ms": (loaded - start) * 1e3,
-        "first_token_ms": (answered - loaded) * 1e3,
-        "peak_bytes": max(samples) - empty - idle,
-        "page_bytes": max(samples) - empty,
-    }
-
-
-@contextmanager
-def _visit(host: BrowserHost, url: str, profile: Path) -> Iterator[tuple[Page, set[int], int]]:
-    """The page in a new browser, its processes, and what they took with an empty page."""
-    with sync_playwright() as playwright:
-        before = children(os.getpid())
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=find_chromium(), args=CHROMIUM_FLAGS
-        )
-        context.set_default_timeout(TIMEOUT_MS)
-        roots = children(os.getpid()) - before
-        page = context.new_page()
-        page.goto(url + "/pages/empty.html")
-        time.sleep(SETTLE_SECONDS)
-        empty = resident(roots)
-        page.goto(url + host.path)
-        page.wait_for_function(host.ready)
-        yield page, roots, empty
-        context.close()
-
-
-def report(results: dict[str, list[Measured]], base: int, options: argparse.Namespace) -> None:
-    """Print a table, or one JSON object."""
+def report(
+    results: dict[str, list[Measured]],
+    left_out: dict[str, str],
+    base: int,
+    options: argparse.Namespace,
+) -> None:
+    """Print a table, or one JSON object. `base` is the bytes of weights and KV cache."""
     if options.json:
-        print(json.dumps({"weights_and_cache_bytes": base, "hosts": results}))
+        hosts = {name: [asdict(run) for run in runs] for name, runs in results.items()}
+        print(json.dumps({"weights_and_cache_bytes": base, "hosts": hosts, "left_out": left_out}))
         return
     table = Table(title="loading from a warm cache, the first token, peak memory")
     table.add_column("")
@@ -268,24 +101,22 @@ def report(results: dict[str, list[Measured]], base: int, options: argparse.Name
     for heading in headings:
         table.add_column(heading, justify="right")
     for name, runs in results.items():
-        peaks = [run["peak_bytes"] for run in runs]
-        own = [
-            run["peak_bytes"] - run["program_bytes"] - run["worker_bytes"]
-            for run in runs
-            if "program_bytes" in run
-        ]
-        pages = [run["page_bytes"] / 1e6 for run in runs if "page_bytes" in run]
+        peaks = [run.peak_bytes for run in runs]
+        own = median(run.peak_bytes - run.program_bytes - run.worker_bytes for run in runs)
+        pages = [run.page_bytes / 1e6 for run in runs if run.page_bytes is not None]
         table.add_row(
             name,
-            _spread([run["load_ms"] for run in runs]),
-            _spread([run["first_token_ms"] for run in runs]),
+            _spread([run.load_ms for run in runs]),
+            _spread([run.first_token_ms for run in runs]),
             _spread([peak / 1e6 for peak in peaks]),
             f"{median(peaks) / base:.2f}×",
-            f"{median(own) / 1e6:.0f}, {median(own) / base:.2f}×" if own else "",
+            f"{own / 1e6:.0f}, {own / base:.2f}×",
             _spread(pages) if pages else "",
         )
     console = Console()
     console.print(table)
+    for name, reason in left_out.items():
+        console.print(f"left out: {name}: {reason}", highlight=False)
     console.print(
         f"medians (and ranges) of {options.repeats} runs in turns; {options.threads} threads, a "
         f"context of {CONTEXT}; weights and KV cache {base / 1e6:.0f} MB; wllama "

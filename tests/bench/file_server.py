@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-__all__ = ["serve_files"]
+__all__ = ["Answers", "serve_files"]
+
+Answers = dict[str, Callable[[bytes], bytes]]  # by path: what is answered to what is posted
 
 TYPES = {
     ".css": "text/css",
@@ -24,16 +26,17 @@ PIECE = 1 << 20
 
 
 @contextmanager
-def serve_files(mounts: Mapping[str, Path]) -> Iterator[str]:
+def serve_files(mounts: Mapping[str, Path], answers: Answers | None = None) -> Iterator[str]:
     """Serve files and folders under the paths they are mounted at; yields the server's URL.
 
-    The first mount that fits a path is taken, so the root, "", comes last.
+    The first mount that fits a path is taken, so the root, "", comes last. `answers` may change.
     """
 
     class Handler(_Handler):
         """The handler of these mounts."""
 
     Handler.mounts = dict(mounts)
+    Handler.answers = {} if answers is None else answers
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -47,6 +50,7 @@ def serve_files(mounts: Mapping[str, Path]) -> Iterator[str]:
 
 class _Handler(BaseHTTPRequestHandler):
     mounts: dict[str, Path]
+    answers: Answers
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -76,6 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
                 start += len(data)
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.answers[self.path](self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def _find(self) -> Path | None:
         path = self.path.partition("?")[0]

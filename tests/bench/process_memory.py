@@ -1,19 +1,37 @@
-"""What a browser's processes take, so that other browsers on the machine make no difference."""
+"""What processes take, counted so that other programs on the machine make no difference."""
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["children", "peak", "resident"]
+__all__ = ["Resident", "children", "peak", "settled"]
 
 SAMPLE_SECONDS = 0.2  # reading the sizes stops the process for a moment
+STEADY_SECONDS = 5.0  # for so long a browser that has settled changes by no more than …
+STEADY_BYTES = 1_000_000
+PATIENCE_SECONDS = 60.0
 
 _SHARED = ("/dev/shm/", "/memfd:")  # memory with a name
 _MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ ([0-9a-f]+) \S+ (\d+) +(/\S+)?")
+
+
+@dataclass
+class Resident:
+    """Bytes that processes take: what they allocated, and pages of files that they mapped."""
+
+    allocated: int
+    mapped: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.allocated + self.mapped
 
 
 def children(parent: int) -> set[int]:
@@ -26,33 +44,40 @@ def children(parent: int) -> set[int]:
     return found
 
 
-def resident(roots: set[int]) -> int:
-    """Bytes that processes and all under them take: what they allocated, and files they mapped."""
-    return _allocated(roots) + _mapped(roots)
+def settled(roots: set[int]) -> Resident:
+    """What they take once that has been steady for a while."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    samples: list[int] = []
+    needed = round(STEADY_SECONDS / SAMPLE_SECONDS)
+    while time.monotonic() < give_up:
+        samples = [*samples[1 - needed :], _allocated(roots)]
+        if len(samples) == needed and max(samples) - min(samples) <= STEADY_BYTES:
+            break
+        time.sleep(SAMPLE_SECONDS)
+    return Resident(_allocated(roots), _mapped(roots))
 
 
 @contextmanager
-def peak(roots: set[int]) -> Iterator[list[int]]:
-    """Samples, in bytes: their maximum is the most that `resident` was, or close below.
+def peak(roots: set[int]) -> Iterator[Resident]:
+    """The most that they allocate, or close below; it is there afterwards.
 
     Of files, which are the browser's programs and stay when they are in, what is in at the end.
     """
-    samples: list[int] = []
+    most = Resident(0, 0)
     stop = threading.Event()
 
     def sample() -> None:
         while not stop.wait(SAMPLE_SECONDS):
-            samples.append(_allocated(roots))
+            most.allocated = max(most.allocated, _allocated(roots))
 
     thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield samples
+        yield most
     finally:
         stop.set()
         thread.join()
-        mapped = _mapped(roots)
-        samples[:] = [size + mapped for size in samples]
+        most.mapped = _mapped(roots)
 
 
 def _allocated(roots: set[int]) -> int:
