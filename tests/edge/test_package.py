@@ -81,6 +81,23 @@ def test_no_code_is_made_from_text(package: Path) -> None:
         assert "new Function(" not in script
 
 
+def test_nothing_runs_before_the_first_request(package: Path, hosts: Path) -> None:
+    """Edge workers refuse timers, signals and random numbers while a script is being loaded."""
+    program = """
+        const [, ...scripts] = process.argv;
+        const refuse = () => { throw new Error("not in the global scope"); };
+        class Refused { constructor() { refuse(); } }
+        AbortSignal.timeout = AbortSignal.any = refuse;
+        Object.assign(globalThis, { AbortController: Refused, fetch: refuse, setTimeout: refuse });
+        crypto.getRandomValues = crypto.randomUUID = refuse;
+        for (const script of scripts) await import(script);
+    """
+    scripts = [(package / name).as_uri() for name in ("workerd/mlr.js", "handler.js")]
+    command = [node(24), "--input-type=module", "--eval", program, *scripts]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.parametrize("resolution", ["bundler", "nodenext"])
 def test_types(resolution: str, package: Path, hosts: Path, tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()

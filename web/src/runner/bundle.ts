@@ -40,8 +40,9 @@ export class Bundle {
     try {
       if (file?.read(0, bytes) && (await sha256(bytes)) === entry.sha256) return bytes;
       let at = 0;
+      const never = new AbortController().signal; // here, since edge workers refuse it in their global scope
       // no more than `size` bytes come of it
-      for await (const part of fetchRange(this.#network, url, 0, entry.size, NEVER)) {
+      for await (const part of fetchRange(this.#network, url, 0, entry.size, never)) {
         bytes.set(part, at);
         at += part.length;
       }
@@ -82,8 +83,6 @@ export class Bundle {
     return url.href;
   }
 }
-
-const NEVER = new AbortController().signal;
 
 /** A file whose size is not known before. */
 async function readAll(url: string, limit: number, network: Network): Promise<Uint8Array<ArrayBuffer>> {
