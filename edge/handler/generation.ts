@@ -41,7 +41,9 @@ export async function respond(
     return Response.json(await shape.whole(completions, usageOf(completions)));
   }
   const rest = eventsOf(prompts, start, shape, includeUsage);
-  return { first: await rest.next(), rest, leaving }; // what is wrong with the request shows here
+  const first = await rest.next(); // what is wrong with the request shows here
+  signal.throwIfAborted(); // there is nobody who would read, or cancel, a response
+  return { first, rest, leaving };
 }
 
 /** Throws `ApiError` for texts that no context can hold. */

@@ -55,6 +55,7 @@ async function answer(incoming, outgoing) {
   });
   const response = await handle(request);
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-  if (response.body) await pipeline(Readable.fromWeb(response.body), outgoing);
-  else outgoing.end();
+  if (!response.body) return outgoing.end();
+  const body = Readable.fromWeb(response.body);
+  await pipeline(body, outgoing).finally(() => body.destroy()); // also where the client had left before
 }

@@ -39,6 +39,13 @@ def test_a_context_is_used_as_it_is(package: Path, hosts: Path, bundle: Path) ->
     assert answer == {"status": 200, "done": True, "count": 3}
 
 
+def test_clients_that_leave_as_the_first_token_comes(
+    package: Path, hosts: Path, bundle: Path
+) -> None:
+    """Some hosts never look at the response then, and each keeps no place among 32."""
+    assert run("left", package, bundle) == {"statuses": [499], "after": 200}
+
+
 def test_loads_that_take_too_long(package: Path, hosts: Path, bundle: Path) -> None:
     """The first that ends is kept, though nobody waits for it any more; the other is closed."""
     answer = run("late", package, bundle)

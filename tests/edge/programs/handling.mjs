@@ -38,10 +38,11 @@ function handlerOf(waits) {
   return { handle, models };
 }
 
-function ask(handle, body, context) {
+function ask(handle, body, context, signal) {
   const headers = { "Content-Type": "application/json" };
   const content = JSON.stringify({ model: "tiny", prompt: "a", max_tokens: 2, ...body });
-  return handle(new Request("http://host/v1/completions", { method: "POST", headers, body: content }), context);
+  const request = new Request("http://host/v1/completions", { method: "POST", headers, body: content, signal });
+  return handle(request, context);
 }
 
 const scenarios = {
@@ -53,6 +54,29 @@ const scenarios = {
     const count = await context.count();
     await models[0].close();
     return { status: response.status, done: text.endsWith("data: [DONE]\n\n"), count };
+  },
+  left: async () => {
+    const { handle, models } = handlerOf([0]);
+    await ask(handle);
+    const [model] = models;
+    const statuses = new Set();
+    for (let i = 0; i < 40; i++) {
+      const leaving = new AbortController();
+      model.stream = (...options) => {
+        const tokens = Object.getPrototypeOf(model).stream.apply(model, options);
+        const next = tokens.next.bind(tokens);
+        tokens.next = async () => {
+          const token = await next();
+          leaving.abort();
+          return token;
+        };
+        return tokens;
+      };
+      statuses.add((await ask(handle, { stream: true }, undefined, leaving.signal)).status);
+    }
+    const { status } = await ask(handle);
+    await model.close();
+    return { statuses: [...statuses], after: status };
   },
   late: async () => {
     const { handle, models } = handlerOf([300, 1000, 0]);
