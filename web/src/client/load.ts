@@ -25,7 +25,7 @@ export async function load(location: string | URL, options: LoadOptions = {}): P
   const start = performance.now();
   const { onProgress, signal, ...engineOptions } = options;
   signal?.throwIfAborted();
-  if (!("crypto" in globalThis && "subtle" in crypto)) {
+  if ("isSecureContext" in globalThis && !isSecureContext) {
     throw new MlrError(
       "LoadError",
       "mlr verifies what it loads, for which this page has to be in a secure context: " +

@@ -2,7 +2,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { MlrError } from "../shared/errors";
+import { MlrError, messageOf } from "../shared/errors";
 import type { Fetch } from "./platform";
 import { resolveLocation } from "./location";
 
@@ -19,23 +19,55 @@ export function resolvePathOrUrl(location: string | URL): URL {
   return resolveLocation(url, undefined, ["https:", "http:", "file:"]);
 }
 
-/** Answers as a server would that knows ranges up to the end of a file. */
+const MISSING = {
+  ok: false,
+  status: 404,
+  headers: new Map<string, string>(),
+  body: null,
+  arrayBuffer: () => Promise.resolve(new ArrayBuffer(0)),
+};
+
+/**
+ * Answers as a server would that knows ranges up to the end of a file. Neither `Response` nor
+ * `Headers` is used for it: with them Node.js loads all that it has for networks, 8 MB.
+ */
 export const fetchAnything: Fetch = async (url, options) => {
   if (!url.startsWith("file:")) return fetch(url, options);
-  const range = /^bytes=(\d+)-/.exec(new Headers(options?.headers).get("Range") ?? "");
+  const range = /^bytes=(\d+)-/.exec(options?.headers?.Range ?? "");
   const start = range ? Number(range[1]) : 0;
   let file: FileHandle;
   try {
     file = await open(new URL(url));
   } catch (error) {
-    return new Response(null, { status: 404, statusText: (error as Error).message });
+    return { ...MISSING, statusText: messageOf(error) };
   }
   const { size } = await file.stat();
-  return new Response(streamOf(file, start), {
+  return {
+    ok: true,
     status: range ? 206 : 200,
-    headers: { "Content-Length": String(size - start), "Content-Range": `bytes ${start}-${size - 1}/${size}` },
-  });
+    statusText: "",
+    headers: new Map([["Content-Range", `bytes ${start}-${size - 1}/${size}`]]),
+    get body() {
+      return streamOf(file, start);
+    },
+    arrayBuffer: () => readFrom(file, start, size),
+  };
 };
+
+/** A file from `start` to `size`. It is closed then. */
+async function readFrom(file: FileHandle, start: number, size: number): Promise<ArrayBuffer> {
+  try {
+    const bytes = new Uint8Array(size - start);
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesRead } = await file.read(bytes, at, bytes.length - at, start + at);
+      if (bytesRead === 0) throw new Error("the file has been cut");
+      at += bytesRead;
+    }
+    return bytes.buffer;
+  } finally {
+    await file.close();
+  }
+}
 
 /** A file from `start` on, read into the reader's own buffers. It is closed at the end, or if nobody reads on. */
 function streamOf(file: FileHandle, start: number): ReadableStream<Uint8Array<ArrayBuffer>> {

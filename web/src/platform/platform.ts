@@ -16,7 +16,23 @@ export interface WorkerPort {
 export const FAST_READING = { shards: 4, chunks: 8, wholePieces: false };
 
 /** `fetch` as far as it is used here. */
-export type Fetch = (url: string, options?: RequestInit) => Promise<Response>;
+export type Fetch = (url: string, options?: FetchOptions) => Promise<Answer>;
+
+export interface FetchOptions {
+  headers?: Record<string, string>;
+  cache?: RequestCache;
+  signal?: AbortSignal;
+}
+
+/** A `Response` as far as it is used here. */
+export interface Answer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: { get(name: string): string | null | undefined };
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
 
 /** What hosts do with many bytes. */
 export interface Bytes {
