@@ -29,7 +29,7 @@ export interface Answer {
   readonly ok: boolean;
   readonly status: number;
   readonly statusText: string;
-  readonly headers: { get(name: string): string | null | undefined };
+  readonly headers: Pick<Headers, "get">;
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | null;
   arrayBuffer(): Promise<ArrayBuffer>;
 }

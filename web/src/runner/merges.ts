@@ -12,7 +12,8 @@ export class Merges {
     this.#ranks = ranks;
     let increasing = pairs.length === 2 * ranks.length;
     for (let i = 2; increasing && i < pairs.length; i += 2) {
-      const [left, right] = [pairs[i + 1] ?? 0, pairs[i] ?? 0];
+      const left = pairs[i + 1] ?? 0;
+      const right = pairs[i] ?? 0;
       const before = pairs[i - 1] ?? 0;
       increasing = left > before || (left === before && right > (pairs[i - 2] ?? 0));
     }

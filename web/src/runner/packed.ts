@@ -42,8 +42,15 @@ export function readPacked(bytes: Uint8Array<ArrayBuffer>): PackedTokenizer {
   const { buffer, byteOffset, length } = words("scores");
   const scores = places.has("scores") ? new Float32Array(buffer, byteOffset, length) : null;
   if (scores && scores.length !== vocabulary.size) throw broken("scores and tokens are not equally many");
-  if (scores && !scores.every(Number.isFinite)) throw broken("every score must be a finite number");
+  if (scores && !every(scores, Number.isFinite)) throw broken("every score must be a finite number");
   return { vocabulary, merges: places.has("merges") ? new Merges(words("merges"), words("ranks")) : null, scores };
+}
+
+/** As `Float32Array.every`, which makes an object of each number: 4 MB for the collector. */
+export function every(numbers: Float32Array, holds: (value: number) => boolean): boolean {
+  let at = 0;
+  while (at < numbers.length && holds(numbers[at] ?? 0)) at++;
+  return at === numbers.length;
 }
 
 /** Where the sections are. */

@@ -3,7 +3,7 @@ import { AddedToken, ByteLevelDecoder, type Tokenizer } from "@huggingface/token
 import { MlrError } from "../shared/errors";
 import { AddedTokens } from "./added_tokens";
 import type { Merges } from "./merges";
-import type { PackedTokenizer } from "./packed";
+import { every, type PackedTokenizer } from "./packed";
 import type { Vocabulary } from "./vocabulary";
 
 interface Node {
@@ -43,7 +43,7 @@ export function useTables(tokenizer: Tokenizer, { vocabulary, merges, scores }: 
   const { model } = replaced;
   if ("add_node" in model) {
     if (merges) model.add_node = addByMerges(vocabulary, merges);
-    else if (scores?.every(Number.isInteger)) model.add_node = addByScores(vocabulary, scores);
+    else if (scores && every(scores, Number.isInteger)) model.add_node = addByScores(vocabulary, scores);
     else throw new MlrError("TokenizerError", "tokenizer: there is nothing that says which tokens merge");
   }
   model.tokens_to_ids = {

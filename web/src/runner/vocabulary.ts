@@ -142,7 +142,8 @@ function checkTexts(bytes: Uint8Array, { bounds, textsStart, textsEnd }: Vocabul
   } catch {
     throw broken("the tokens are not UTF-8");
   }
-  for (const start of bounds) {
+  for (let id = 0; id < count; id++) {
+    const start = bounds[id] ?? 0;
     if (start < textsEnd && ((bytes[start] ?? 0) & 0xc0) === 0x80) throw broken("a token begins within a character");
   }
   return longest;

@@ -77,7 +77,8 @@ async function* attempt(
   if (response.status >= 400 && response.status < 500 && ![408, 425, 429].includes(response.status)) {
     throw new Refusal(`the server answered ${response.status} ${response.statusText}`);
   }
-  if (!response.ok || !response.body) {
+  const { body } = response;
+  if (!response.ok || !body) {
     throw new Error(`the server answered ${response.status} ${response.statusText}`);
   }
   let skip = response.status === 206 ? 0 : start; // a server that ignores Range sends it all
@@ -87,7 +88,7 @@ async function* attempt(
     throw new Refusal("the server answered a Range request with another range");
   }
   let left = end - start;
-  const reader = readBody(response.body);
+  const reader = readBody(body);
   try {
     // read on to the end of the body, so that the connection can serve the next request
     for (;;) {
