@@ -21,6 +21,8 @@ const HOSTS = {
   node: API,
   workerd: { mlr: "src/client/workerd.ts", testing: "src/client/workerd_testing.ts" },
 };
+/** What hosts have in the place of the global `Worker`. */
+const WORKER_CLASSES = { deno: ["./src/platform/deno_worker.ts"], node: ["./src/platform/node_worker.ts"] };
 
 async function buildHost(host) {
   await build({
@@ -33,7 +35,7 @@ async function buildHost(host) {
     minify: host === "browser",
     legalComments: "none",
     alias: { "#platform": `./src/platform/${host}.ts`, "#scope": `./src/scope/${host}.ts` },
-    inject: host === "node" ? ["./src/platform/node_worker.ts"] : [],
+    inject: WORKER_CLASSES[host] ?? [],
     external: ["node:*"],
     logLevel: "warning",
   });
