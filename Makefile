@@ -118,7 +118,7 @@ test: page package hosts chromium firefox demo-model ## Run the tests (ARGS="…
 test-oracles: page hosts demo-model .venv/.oracles ## Compare with llama.cpp (compiles it: minutes)
 	$(PY) -m pytest -m oracle $(ARGS)
 
-fuzz: env ## Look for crashes with random input (ARGS="--seconds 600")
+fuzz: env ## Look for faults with random input (ARGS="--seconds 600")
 	$(PY) -m tests.fuzz $(ARGS)
 
 bench: page package chromium demo-model .venv/.oracles ## Measure against llama.cpp, wllama, tokenizers

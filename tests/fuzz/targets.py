@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fuzz.architectures import architecture_fuzzer
 from tests.fuzz.gguf_file import gguf_fuzzer
 from tests.fuzz.kernel_memory import call_fuzzer, descriptor_fuzzer, weight_fuzzer
 
 __all__ = ["TARGETS", "open_target"]
 
-TARGETS = ("gguf", "descriptor", "calls", "weights")
+TARGETS = ("gguf", "descriptor", "calls", "weights", "architectures")
 
 Fuzz = Callable[[random.Random], None]
 
@@ -24,5 +25,10 @@ def open_target(name: str, folder: Path) -> Iterator[Fuzz]:
         with call_fuzzer(folder) as fuzz:
             yield fuzz
         return
-    makers = {"gguf": gguf_fuzzer, "descriptor": descriptor_fuzzer, "weights": weight_fuzzer}
+    makers = {
+        "gguf": gguf_fuzzer,
+        "descriptor": descriptor_fuzzer,
+        "weights": weight_fuzzer,
+        "architectures": architecture_fuzzer,
+    }
     yield makers[name](folder)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz.targets import open_target
 
-ROUNDS = {"gguf": 150, "descriptor": 150, "calls": 30, "weights": 60}
+ROUNDS = {"gguf": 150, "descriptor": 150, "calls": 30, "weights": 60, "architectures": 8}
 
 
 @pytest.mark.parametrize("name", ROUNDS)

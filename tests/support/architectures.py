@@ -22,7 +22,7 @@ from tests.support.gguf_keys import add_hyperparameters
 from tests.support.tiny_tokenizers import add_spm_tokenizer
 from tests.support.weights import random_matrix
 
-__all__ = ["CASES", "ArchitectureCase"]
+__all__ = ["CASES", "ArchitectureCase", "random_vector"]
 
 # Small matrices, which converters leave in float32.
 ALWAYS_F32 = ("position_embd", "token_types", "ffn_gate_inp")
@@ -77,7 +77,7 @@ class ArchitectureCase:
         add_spm_tokenizer(writer, self.config.n_vocab, last="<|endoftext|>")  # for Phi 3
         for tensor in self.tensors():
             if len(tensor.shape) == 1:
-                writer.add_tensor(tensor.name, _vector(rng, tensor.name, tensor.shape[0]))
+                writer.add_tensor(tensor.name, random_vector(rng, tensor.name, tensor.shape[0]))
                 continue
             kind = "F32" if tensor.name.split(".")[-2] in ALWAYS_F32 else weight_type
             *depth, rows, columns = tensor.shape
@@ -91,7 +91,7 @@ class ArchitectureCase:
         return path
 
 
-def _vector(rng: np.random.Generator, name: str, length: int) -> NDArray[np.float32]:
+def random_vector(rng: np.random.Generator, name: str, length: int) -> NDArray[np.float32]:
     """The weights of a norm, a bias, a matrix's factor, or divisors of frequencies; float32."""
     noise = rng.standard_normal(length)
     if name == "rope_freqs.weight":
