@@ -148,6 +148,7 @@ def test_types_of_tokens(folder: Path) -> None:
         kernel = engine._instance
         assert kernel is not None
         kernel.write(int(kernel.call("mlr_token_types")) + 4 * 5, struct.pack("<I", 2))
+        engine._written.clear()
         assert kernel.call("mlr_eval", 12) == -10
         assert bytes(engine.embed([text])[0]) == plain
 
@@ -163,6 +164,7 @@ def test_texts_are_numbered_from_0_on(texts: list[int], build: str, folder: Path
         kernel.write(
             int(kernel.call("mlr_token_sequences")), struct.pack(f"<{len(texts)}I", *texts)
         )
+        engine._written.clear()
         assert kernel.call("mlr_eval", len(texts)) == -10
         assert bytes(engine.embed([TOKENS[:5]])[0]) == plain
 
