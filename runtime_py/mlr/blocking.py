@@ -31,6 +31,7 @@ class SyncModel:
     def __init__(self, loop: _Loop, model: Model) -> None:
         self._loop = loop
         self._model = model
+        model._scheduler.alone = True
         self._closed = False
 
     @property
@@ -56,7 +57,11 @@ class SyncModel:
         return self._loop.run(self._model.generate(prompt, **options))
 
     def stream(self, prompt: str | Sequence[int], **options: Any) -> SyncTokenStream:
-        """Generate token by token; see `Model.stream`."""
+        """Generate token by token; see `Model.stream`.
+
+        A sequence is the stream's until that has been read to its end, is closed or dropped.
+        Raises `RequestError` when none is left, since nobody could wait for one.
+        """
         return SyncTokenStream(self._loop, self._model.stream(prompt, **options))
 
     def save_prompt(self, prompt: str | Sequence[int]) -> bytes:
@@ -137,12 +142,23 @@ class _Loop:
                 except RuntimeError:  # it has been closed, with its model
                     coroutine.close()
                     raise EngineError("the model is closed; load it again") from None
-                return self._runner.run(coroutine)
+                try:
+                    return self._runner.run(coroutine)
+                except KeyboardInterrupt:
+                    self._take_a_turn()
+                    raise
         coroutine.close()
         raise RequestError(
             "the blocking calls cannot be used inside a running event loop: "
             "use `await mlr.load(...)` and the methods of the model it gives"
         )
+
+    def _take_a_turn(self) -> None:
+        """Do what is still due. A Ctrl-C at the end of a call leaves there what ends that call,
+        and would end the next one."""
+        loop = self._runner.get_loop()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
 
     def close(self) -> None:
         """End the loop. Safe to call twice."""

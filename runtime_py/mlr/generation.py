@@ -210,13 +210,15 @@ class TokenStream:
         notify: Callable[[Token | Completion], None],
     ) -> None:
         check_prompt(prompt_ids, engine)
-        self._tokenizer, self._scheduler = tokenizer, scheduler
-        self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
-        self._constraint, self._draft, self._notify = constraint, draft, notify
-        self.completion: Completion | None = None
-        choose = Chooser(constraint, tokenizer.end_ids, options.logprobs)
-        self._generation = self._make_generation(choose)
-        self._tokens = self._generate()
+        self._run = _Run(
+            tokenizer, scheduler, prompt_ids, options, constraint, draft, load_ms, notify
+        )
+        self._tokens = self._run.tokens()
+
+    @property
+    def completion(self) -> Completion | None:
+        """The completion, once the generation has ended by itself."""
+        return self._run.completion
 
     def __aiter__(self) -> TokenStream:
         return self
@@ -228,7 +230,7 @@ class TokenStream:
         """Stop generating and let the next caller have the engine."""
         assert isinstance(self._tokens, AsyncGeneratorType)
         if self._tokens.ag_running:
-            self._scheduler.release(self._generation)
+            self._run.release()
         else:
             await self._tokens.aclose()
 
@@ -243,7 +245,35 @@ class TokenStream:
     ) -> None:
         await self.aclose()
 
-    async def _generate(self) -> AsyncGenerator[Token, None]:
+
+class _Run:
+    """What a stream reads. It does not know the stream, so that one that is dropped is gone at
+    once, and its sequence free."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        scheduler: Scheduler,
+        prompt_ids: list[int],
+        options: GenerationOptions,
+        constraint: Constraint | None,
+        draft: DraftModel | None,
+        load_ms: float,
+        notify: Callable[[Token | Completion], None],
+    ) -> None:
+        self._tokenizer, self._scheduler = tokenizer, scheduler
+        self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
+        self._constraint, self._draft, self._notify = constraint, draft, notify
+        self.completion: Completion | None = None
+        choose = Chooser(constraint, tokenizer.end_ids, options.logprobs)
+        self._generation = self._make_generation(choose)
+
+    def release(self) -> None:
+        """Stop generating; whoever waits for a token hears that there is none."""
+        self._scheduler.release(self._generation)
+
+    async def tokens(self) -> AsyncGenerator[Token, None]:
+        """The tokens, one by one."""
         generation = self._generation
         marks = frozenset[int]() if self._constraint is None else self._constraint.marks
         decoder, matcher = self._tokenizer.stream(shown=marks), StopMatcher(self._options.stop)
@@ -282,7 +312,7 @@ class TokenStream:
                     self._notify(token)
                     yield token
         finally:
-            self._scheduler.release(generation)
+            self.release()
         self.completion = Completion(
             "".join(token.text for token in given),
             ids,

@@ -113,6 +113,7 @@ class Scheduler:
         self._engine_free = asyncio.Lock()  # wakes its waiters in the order they came
         self._uses = 0
         self._closed = False
+        self.alone = False  # nobody else can free a sequence while one waits for it
 
     def submit(self, generation: Generation) -> None:
         """Put a generation in line. Raises `RequestError` for ids outside the vocabulary."""
@@ -190,6 +191,18 @@ class Scheduler:
                 _notify(generation)
             # those who were waiting take their tokens, and ask for the next, before the next pass
             await asyncio.sleep(0)
+        if self.alone:
+            self._refuse_to_wait()
+
+    def _refuse_to_wait(self) -> None:
+        while self._waiting:
+            generation = self._waiting.popleft()
+            error = RequestError(
+                "every sequence belongs to a stream that was neither read to its end nor closed: "
+                "close it, or load with more sequences"
+            )
+            generation._ready.append(error)
+            _notify(generation)
 
     def _active(self) -> list[tuple[Generation, _Slot]]:
         return [

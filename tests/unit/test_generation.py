@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,46 @@ def test_a_prompt_longer_than_the_context_is_refused(tiny_bundle: Path) -> None:
         with pytest.raises(RequestError, match="not in the vocabulary"):
             model.generate([1, 10**6])
         assert model.generate([1, 2], max_tokens=1).token_ids
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed is freed by itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_leaving_a_loop_gives_the_engine_to_the_next(tiny_bundle: Path) -> None:
+    async def run() -> None:
+        async with await mlr.load(tiny_bundle) as model:
+            async for _ in model.stream("other", max_tokens=200):
+                break
+            following = model.generate("hello", max_tokens=3)
+            assert (await asyncio.wait_for(following, 10)).token_ids
+
+    asyncio.run(run())
+    with mlr.load_sync(tiny_bundle) as model:
+        for _ in model.stream("other", max_tokens=200):
+            break
+        assert model.generate("hello", max_tokens=3).token_ids
+
+
+def test_where_nobody_could_wait_for_a_stream_that_is_left_open(tiny_bundle: Path) -> None:
+    with mlr.load_sync(tiny_bundle) as model:
+        stream = model.stream("other", max_tokens=200)
+        first = next(stream)
+        with pytest.raises(RequestError, match="every sequence belongs to a stream"):
+            model.generate("hello", max_tokens=3)
+        with pytest.raises(RequestError, match="every sequence belongs to a stream"):
+            model.save_prompt("hello")
+        rest = [token.id for token in stream]
+        assert [first.id, *rest] == model.generate("other", max_tokens=200).token_ids
+        next(other := model.stream("other", max_tokens=200))
+        other.close()
+        assert model.generate("hello", max_tokens=3).token_ids
 
 
 def test_closing_a_stream_gives_the_engine_to_the_next(tiny_bundle: Path) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -312,6 +313,25 @@ def test_a_blocking_model_used_by_several_threads(tiny_bundle: Path) -> None:
         with ThreadPoolExecutor(len(prompts)) as threads:
             given = threads.map(lambda prompt: model.generate(prompt, max_tokens=40), prompts)
             assert [completion.token_ids for completion in given] == expected
+
+
+def test_ctrl_c_at_the_end_of_a_blocking_call(tiny_bundle: Path) -> None:
+    """When there is nothing left to cancel; it must not end the next call, too."""
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, mlr.Completion) and event.prompt_token_ids == [1, 2]:
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with mlr.load_sync(tiny_bundle, threads=1, on_event=interrupt) as model:
+            with pytest.raises(KeyboardInterrupt):
+                model.generate([1, 2], max_tokens=2)
+            assert model.generate([1, 3], max_tokens=2).token_ids
+            with pytest.raises(KeyboardInterrupt):
+                model.generate([1, 2], max_tokens=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_model_that_is_dropped_unclosed_takes_no_memory(tiny_bundle: Path) -> None:
