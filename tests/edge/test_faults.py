@@ -7,13 +7,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.browser.site import Site, serve_site
-from tests.edge.hosts import PROGRAMS, terminal
+from tests.edge.hosts import PROGRAMS, ask_workerd, terminal, workerd
 from tests.support.bundles import package as package_bundle
 
 Ask = Callable[..., list[dict[str, Any]]]
@@ -203,6 +207,59 @@ def test_a_load_that_is_given_up(ask: Ask, site: Site, shards: list[str]) -> Non
     (answer,) = ask("aborted_load", f"{site.url}/bundle/")
     assert answer["name"] == "TimeoutError"  # the signal's own reason
     assert answer["ms"] < 2000
+
+
+def test_a_load_that_is_given_up_in_an_edge_worker(
+    package: Path, hosts: Path, site: Site, shards: list[str]
+) -> None:
+    """No worker ends there, but no more shards are asked for."""
+    modules = {
+        "worker.mjs": PROGRAMS / "edge_abort.mjs",
+        "mlr.js": package / "workerd" / "mlr.js",
+        "kernel.wasm": package / "kernel-relaxed.wasm",
+    }
+    site.stalls = dict.fromkeys(shards, 0.6)
+    asked = {"bundle": f"{site.url}/bundle/", "after": 300, "wait": 2500}
+    with workerd(modules) as url:
+        assert ask_workerd(url, asked) == "TimeoutError"
+    assert 0 < len(site.asked("shards")) < len(shards)
+
+
+def test_a_chat_template_that_is_not_utf8(ask: Ask, bundle: Path, tmp_path: Path) -> None:
+    folder, content = shutil.copytree(bundle, tmp_path / "bundle"), b"{{ messages }}\xff"
+    entry = {"file": "chat", "size": len(content), "sha256": sha256(content).hexdigest()}
+    (folder / "chat").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"chat_template": entry}))
+    assert codes(ask("load", folder.as_uri())) == ["template"]
+
+
+def test_a_manifest_without_an_end(ask: Ask) -> None:
+    """It is given up at its limit, not when memory is full."""
+    sent = 0
+
+    class Endless(BaseHTTPRequestHandler):
+        """Sends spaces for as long as they are taken, at most 200 MB."""
+
+        def do_GET(self) -> None:
+            nonlocal sent
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while sent < 200 << 20:
+                    sent += self.wfile.write(b" " * (1 << 20))
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (answer,) = ask("load", f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert answer["code"] == "fetch"
+    assert "more bytes than the 16777216 that are allowed" in answer["message"]
+    assert sent < 64 << 20
 
 
 def test_a_progress_function_that_fails(ask: Ask) -> None:

@@ -43,9 +43,12 @@ export async function load(location: string | URL, options: LoadOptions): Promis
 /** A runner as if it were a worker. */
 function inThisThread(module: WebAssembly.Module, fetch: Fetch): WorkerPort {
   let listener: (message: unknown) => void = () => undefined;
+  let ended = false;
+  // what is gone is not asked for again, so a load that was given up ends
+  const whileWanted: Fetch = (url, init) => (ended ? Promise.resolve(new Response(null, { status: 410 })) : fetch(url, init));
   const runner = new Runner(
     (stallMs = STALL_MS) => ({
-      network: { fetch, stallMs },
+      network: { fetch: whileWanted, stallMs },
       builds: { usual: Promise.resolve({ build: "relaxed", module }), wide: null },
     }),
     (reply: Reply) => {
@@ -61,6 +64,8 @@ function inThisThread(module: WebAssembly.Module, fetch: Fetch): WorkerPort {
     },
     onFailure: () => undefined,
     keepAlive: () => undefined,
-    terminate: () => undefined,
+    terminate: () => {
+      ended = true;
+    },
   };
 }

@@ -1,6 +1,6 @@
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
-import { fetchRange } from "../shards/fetch";
+import { fetchOnce, fetchRange } from "../shards/fetch";
 import type { Store } from "../shards/store";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
@@ -84,17 +84,19 @@ export class Bundle {
   }
 }
 
-/** A file whose size is not known before. */
+/** A file whose size is not known before. Throws `FetchError`. */
 async function readAll(url: string, limit: number, network: Network): Promise<Uint8Array<ArrayBuffer>> {
-  const stalled = AbortSignal.timeout(network.stallMs);
+  const never = new AbortController().signal;
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
   try {
-    const response = await network.fetch(url, { cache: "no-cache", signal: stalled });
-    if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (bytes.length > limit) throw new Error(`it has ${bytes.length} bytes, at most ${limit} are allowed`);
-    return bytes;
+    for await (const part of fetchOnce(network, url, 0, limit + 1, never, "no-cache")) {
+      parts.push(part.slice());
+      size += part.length;
+    }
+    if (size > limit) throw new Error(`it has more bytes than the ${limit} that are allowed`);
   } catch (error) {
-    const problem = stalled.aborted ? `nothing arrived for ${network.stallMs / 1000} seconds` : messageOf(error);
-    throw new MlrError("FetchError", `${url}: ${problem}`, { cause: error });
+    throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
   }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }

@@ -92,10 +92,19 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
   ]);
   const texts = {
     tokenizer: new TextTokenizer(file, tables, specialTokens),
-    chatTemplate: template && new TextDecoder().decode(template),
+    chatTemplate: template && decodeTemplate(template),
   };
   platform.bytes.giveBack(file.buffer);
   return texts;
+}
+
+/** As it is, since other bytes would be another prompt. Throws `TemplateError`. */
+function decodeTemplate(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    throw new MlrError("TemplateError", "the chat template is not UTF-8", { cause: error });
+  }
 }
 
 function chooseThreads(wanted: number | undefined): number {

@@ -34,7 +34,7 @@ export async function* fetchRange(
   while (at < end) {
     const before = at;
     try {
-      for await (const bytes of attempt(network, url, at, end, signal)) {
+      for await (const bytes of fetchOnce(network, url, at, end, signal)) {
         at += bytes.length;
         yield bytes;
       }
@@ -54,21 +54,21 @@ export async function* fetchRange(
   }
 }
 
-/** One request's bytes from `start` on, never more than up to `end`. */
-async function* attempt(
+/** One request's bytes from `start` on, never more than up to `end`, valid until the next are asked for. */
+export async function* fetchOnce(
   network: Network,
   url: string,
   start: number,
   end: number,
   signal: AbortSignal,
+  cache: RequestCache = "no-store", // verified bytes are kept in our own store
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const stalled = new AbortController();
   const request = { stalled, signal: AbortSignal.any([signal, stalled.signal]) };
   const response = await withTimeout(
     network.fetch(url, {
       headers: start > 0 ? { Range: `bytes=${start}-${end - 1}` } : {},
-      // verified bytes are kept in our own store; a second copy would only take space
-      cache: "no-store",
+      cache,
       signal: request.signal,
     }),
     request,
