@@ -44,15 +44,27 @@ class CacheEntry:
 
 
 def cache_directory() -> Path:
-    """Where the cache is: `$MLR_CACHE`, or the platform's place for caches."""
+    """Where the cache is: `$MLR_CACHE`, or the platform's place for caches.
+
+    Raises `StorageError` for a user without a home.
+    """
     chosen = os.environ.get("MLR_CACHE")
     if chosen:
         return Path(chosen)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mlr"
+        return _home() / "Library" / "Caches" / "mlr"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "mlr"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr"
+        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "mlr"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "mlr"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise StorageError(
+            "there is no home directory for the cache of bundles: set MLR_CACHE to a folder"
+        ) from None
 
 
 class DiskCache:

@@ -176,3 +176,12 @@ def make_folders(cache: DiskCache, needed: int) -> None:
 
 def fail_as_full(self: object, body: object, file: object) -> None:
     raise OSError(28, os.strerror(28))
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLR_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME", "USERPROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    # as `expanduser` does where the system does not know the user
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(StorageError, match="set MLR_CACHE"):
+        cache_directory()
