@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             routes[self.path](self._body())
         except EngineError as error:
             self._refuse(500, str(error))
-        except (mlr.MlrError, ValueError, TypeError) as error:
+        except (mlr.MlrError, ValueError, TypeError, RecursionError) as error:
             self._refuse(400, str(error))
 
     def _body(self) -> dict[str, Any]:

@@ -109,6 +109,13 @@ def test_wrong_requests(server: str, path: str, body: Any, part: str) -> None:
         assert part in json.loads(error.read())["error"]["message"]
 
 
+def test_a_body_that_is_nested_without_end(server: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{server}/completions", b"[" * 100_000, timeout=60)
+    with caught.value as error:
+        assert error.code == 400
+
+
 def test_a_client_that_leaves_does_not_keep_the_model(server: str) -> None:
     body = json.dumps({"prompt": "hello", "max_tokens": 400, "stream": True}).encode()
     with urllib.request.urlopen(f"{server}/completions", body, timeout=60) as response:
