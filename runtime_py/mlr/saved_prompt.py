@@ -38,10 +38,11 @@ async def restore_prompt(scheduler: Scheduler, identity: bytes, saved: bytes) ->
     Raises `RequestError` for anything else than bytes of the same model, whole and unchanged.
     """
     body = saved[_DIGEST:]
-    if len(body) < _COUNT.size or saved[:_DIGEST] != _digest(identity, body):
-        raise RequestError("these bytes are not a prompt that was saved with this model")
-    count: int = _COUNT.unpack_from(body)[0]
+    whole = len(body) >= _COUNT.size and saved[:_DIGEST] == _digest(identity, body)
+    count: int = _COUNT.unpack_from(body)[0] if whole else 0
     end = _COUNT.size + 4 * count
+    if not whole or len(body) < end:
+        raise RequestError("these bytes are not a prompt that was saved with this model")
     tokens = list(struct.unpack_from(f"<{count}I", body, _COUNT.size))
     await scheduler.restore(tokens, body[end:])
     return count

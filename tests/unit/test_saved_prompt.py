@@ -53,8 +53,11 @@ def test_what_is_refused(tiny_bundle: Path, bert_bundle: Path, tmp_path: Path) -
         saved = model.save_prompt(PROMPT)
         at = len(saved) // 2
         damaged = saved[:at] + bytes([saved[at] ^ 1]) + saved[at + 1 :]
+        # the digest keeps damage away and not intent: whoever has the bundle can make one
+        counts = b"\xff\xff\xff\x7f" + saved[36:]
+        forged = hashlib.sha256(model._model._identity + counts).digest() + counts
         nothing: Any = None
-        for wrong in (b"", saved[:40], saved[:-1], saved + b"x", damaged, nothing):
+        for wrong in (b"", saved[:40], saved[:-1], saved + b"x", damaged, forged, nothing):
             with pytest.raises(RequestError, match="saved"):
                 model.restore_prompt(wrong)
         assert model.restore_prompt(saved) == len(PROMPT)
