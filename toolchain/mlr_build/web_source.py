@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -78,20 +79,24 @@ def open_web(
     url: str, progress: Progress, preflight: Preflight | None, client: HttpClient | None = None
 ) -> Iterator[OpenedSource]:
     """Open a model at an http(s) URL; see `open_source`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise RequestError(f"{url:.200}: is not a valid URL: {error}") from error
     if not parts.hostname or "@" in parts.netloc:
         raise RequestError("the URL needs a host, and cannot hold a user name or password")
     client = client or HttpClient()
     # A query may hold a signature that gives access; it does not go into the bundle.
     origin = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     stem = PurePosixPath(unquote(parts.path)).stem
-    remote = OpenedSource(WebSource(url, client), origin, stem)
+    there = WebSource(url, client)
+    remote = OpenedSource(there, origin, stem)
     if preflight is None:
         yield remote
         return
     preflight(remote)
     folder = cache_directory() / DOWNLOADS / "web" / hashlib.sha256(url.encode()).hexdigest()[:32]
-    download = _Download(url, client, folder)
+    download = _Download(url, client, folder, there.size)
     path = download.run(progress)
     with FileSource(path) as source:
         source.name = url
@@ -102,8 +107,9 @@ def open_web(
 class _Download:
     """A file being downloaded into a folder of the cache, resumed when it has not changed."""
 
-    def __init__(self, url: str, client: HttpClient, folder: Path) -> None:
-        self._url, self._client = url, client
+    def __init__(self, url: str, client: HttpClient, folder: Path, size: int) -> None:
+        """`size` is what the file has on the server, in bytes."""
+        self._url, self._client, self._size = url, client, size
         self._folder, self._path = folder, folder / "data"
         self._state = folder / "state.json"
 
@@ -114,7 +120,7 @@ class _Download:
             self._path.touch()
             failures = 0
             while True:
-                before = self._path.stat().st_size
+                before = self._begun()
                 try:
                     with self._client.get(self._url, before) as body:
                         self._receive(body, before, progress)
@@ -128,6 +134,18 @@ class _Download:
         except OSError as error:
             needed = self._path.stat().st_size if self._path.exists() else 0
             raise storage_error(error, self._path, needed) from error
+
+    def _begun(self) -> int:
+        """How many bytes are there to go on from. A server has no answer to who asks for nothing,
+        so of a whole file the last byte is asked for again, and with it whether it is the same."""
+        there = self._path.stat().st_size
+        if there < self._size:
+            return there
+        state = self._read_state()
+        whole = there == self._size and isinstance(state, dict) and state.get("total") == there
+        kept = there - 1 if whole else 0
+        os.truncate(self._path, kept)
+        return kept
 
     def _receive(self, body: Body, start: int, progress: Progress) -> None:
         total = _require_total(body)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlr.bundle.http import HttpClient
-from mlr.errors import FetchError, FormatError, UnsupportedModelError
+from mlr.errors import FetchError, FormatError, RequestError, UnsupportedModelError
 from mlr_build.cli import main
 from mlr_build.plan import plan_bundle
 from mlr_build.progress import Progress
@@ -143,3 +143,34 @@ def test_what_the_server_may_answer(
     server.always("", fault)
     with pytest.raises(error, match=message):
         download(server.url + "/model.gguf", progress)
+
+
+class StopError(Exception):
+    """What came after a download failed."""
+
+
+@pytest.mark.parametrize("size", [8 << 20, 100])
+def test_a_whole_file_of_an_earlier_run_is_kept(
+    server: FaultyServer, progress: Progress, cache_dir: Path, size: int
+) -> None:
+    """Unless the server has another one by now, maybe a shorter one."""
+    url = server.url + "/model.gguf"
+    with pytest.raises(StopError), open_web(url, progress, lambda _: None):
+        raise StopError
+    path = server.folder / "model.gguf"
+    server.requests.clear()
+    if size == 100:
+        path.write_bytes(path.read_bytes()[: -(8 << 20) + size])
+        server.always("", etag("another"))
+    assert download(url, progress) == path.read_bytes()
+    whole = path.stat().st_size
+    assert starts(server) == ([0, 0] if size == 100 else [0, whole - 1])
+    assert not list(cache_dir.rglob("data"))
+
+
+def test_an_address_that_is_none(progress: Progress) -> None:
+    with (
+        pytest.raises(RequestError, match="not a valid URL"),
+        open_web("https://[::1/x.gguf", progress, None),
+    ):
+        pass
