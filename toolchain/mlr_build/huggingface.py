@@ -42,10 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise FormatError(str(path), "file", 0, f"is larger than {MAX_JSON_BYTES} bytes")
-        data = path.read_bytes()
-        value = json.loads(data)
-        if b"\\u" in data:  # half of a surrogate pair could not be written into a bundle
-            json.dumps(value, ensure_ascii=False).encode()
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FormatError(str(path), "file", 0, "is missing") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -130,6 +127,10 @@ def _embedding(folder: Path) -> EmbeddingSettings:
         default = config.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(v, str) for v in prompts.values()):
         raise FormatError(str(path), "prompts", 0, "must map names to texts")
+    try:
+        "".join([*prompts, *prompts.values()]).encode()
+    except UnicodeEncodeError:
+        raise FormatError(str(path), "prompts", 0, "have half of a surrogate pair") from None
     if default is not None and (not isinstance(default, str) or default not in prompts):
         raise FormatError(str(path), "default_prompt_name", 0, "is not among the prompts")
     if longest is not None and (type(longest) is not int or longest < 1):
