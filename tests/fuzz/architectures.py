@@ -1,6 +1,8 @@
 """Random models in the kernel: against the reference engine, and bit for bit with itself.
 
-The tolerances are those of `tests/parity/engines/test_kernel_reference.py`, where the reasons are.
+The tolerances are those of `tests/parity/engines/test_kernel_reference.py`, where the reasons are,
+but for float models: all that rounding costs them instead of 0.6 times that. Some have little of
+it, and each of several layers meets edges anew.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ def _check_logits(model: Model, tokens: list[int], floats: bool, random: random.
     many = len(tokens) >= 70  # of few, the one may lie on an edge that the other does not
     assert size(ours - exact) < (1.3 if many else 3) * explained
     if floats and many:
-        assert size(ours - rounded) < 0.6 * explained
+        assert size(ours - rounded) < explained
     for build in (*BUILDS, WIDE):
         with model.kernel(build, random.choice((1, 2, 4)), sequences=2) as engine:
             _check_bits(engine, tokens, rows[-1].tobytes(), random)
