@@ -1,5 +1,6 @@
 /* Log probabilities: the log softmax of the logits as the model gives them, before masks, penalties
- * and temperature. Sums have one order, so every host and build gives the same bits. */
+ * and temperature. Sums have one order, so every host and build gives the same bits. What is not a number
+ * has no share. */
 #include "numeric.h"
 
 typedef struct {
@@ -10,8 +11,8 @@ typedef struct {
 _Static_assert(MAX_ALTERNATIVES * sizeof(Alternative) <= STAGING_BYTES, "they go to the staging buffer");
 
 static float largest_of(const float *logits, uint32_t n) {
-  float largest = logits[0];
-  for (uint32_t i = 1; i < n; i++) largest = logits[i] > largest ? logits[i] : largest;
+  float largest = -__builtin_inff();
+  for (uint32_t i = 0; i < n; i++) largest = logits[i] > largest ? logits[i] : largest;
   return largest;
 }
 
@@ -21,13 +22,14 @@ static double log_sum(const float *logits, uint32_t n) {
   v128_t shift = wasm_f32x4_splat(largest), low = wasm_f64x2_splat(0.0), high = low;
   uint32_t i = 0;
   for (; i + 4 <= n; i += 4) {
-    v128_t e = exp_f32x4(wasm_f32x4_sub(wasm_v128_load(logits + i), shift));
+    v128_t x = wasm_v128_load(logits + i);
+    v128_t e = wasm_v128_and(exp_f32x4(wasm_f32x4_sub(x, shift)), wasm_f32x4_eq(x, x));
     low = wasm_f64x2_add(low, wasm_f64x2_promote_low_f32x4(e));
     high = wasm_f64x2_add(high, wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(e, e, 2, 3, 2, 3)));
   }
   v128_t both = wasm_f64x2_add(low, high);
   double sum = wasm_f64x2_extract_lane(both, 0) + wasm_f64x2_extract_lane(both, 1);
-  for (; i < n; i++) sum += (double)exp_f32(logits[i] - largest);
+  for (; i < n; i++) sum += logits[i] == logits[i] ? (double)exp_f32(logits[i] - largest) : 0.0;
   return (double)largest + log_f64(sum);
 }
 
@@ -42,7 +44,7 @@ EXPORT(mlr_top) int32_t mlr_top(uint32_t row, uint32_t k) {
   Alternative *best = (Alternative *)staging;
   k = min_u32(k, n);
   for (uint32_t i = 0; i < n; i++) {
-    if (kept == k && !(logits[i] > best[k - 1].value)) continue;
+    if (logits[i] != logits[i] || (kept == k && !(logits[i] > best[k - 1].value))) continue;
     uint32_t at = kept < k ? kept++ : k - 1;
     for (; at > 0 && logits[i] > best[at - 1].value; at--) best[at] = best[at - 1];
     best[at] = (Alternative){i, logits[i]};

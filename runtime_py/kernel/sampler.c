@@ -80,16 +80,20 @@ static void sift_down(Candidate *heap, uint32_t n, uint32_t i) {
   heap[i] = moving;
 }
 
-/* The largest logit's index, the first of equals; lanes hold indices that never decrease. */
+/* Whether any of `n` logits is larger, a multiple of four. What is not a number is not. */
+INLINE bool any_larger(const float *logits, uint32_t n, float than) {
+  v128_t start = wasm_f32x4_splat(than), largest = start;
+  for (uint32_t i = 0; i < n; i += 4) largest = wasm_f32x4_pmax(largest, wasm_v128_load(logits + i));
+  return wasm_v128_any_true(wasm_f32x4_gt(largest, start));
+}
+
+/* The largest logit's index, the first of equals; 0 where none is a number. */
 uint32_t argmax(const float *logits, uint32_t n) {
   uint32_t best = 0;
-  float largest = logits[0];
+  float largest = -__builtin_inff();
   uint32_t i = 0;
   for (; i + 16 <= n; i += 16) { /* most groups hold nothing larger: look inside only then */
-    v128_t a = wasm_f32x4_pmax(wasm_v128_load(logits + i), wasm_v128_load(logits + i + 4));
-    v128_t b = wasm_f32x4_pmax(wasm_v128_load(logits + i + 8), wasm_v128_load(logits + i + 12));
-    v128_t larger = wasm_f32x4_gt(wasm_f32x4_pmax(a, b), wasm_f32x4_splat(largest));
-    if (!wasm_v128_any_true(larger)) continue;
+    if (!any_larger(logits + i, 16, largest)) continue;
     for (uint32_t j = i; j < i + 16; j++)
       if (logits[j] > largest) largest = logits[best = j];
   }
@@ -104,13 +108,6 @@ INLINE uint32_t allowed_bits(const uint32_t *mask, uint32_t word, uint32_t n) {
   return left < 32 ? mask[word] & ((1u << left) - 1) : mask[word];
 }
 
-/* Whether any of 32 logits is larger. */
-static bool any_larger(const float *logits, float than) {
-  v128_t largest = wasm_v128_load(logits);
-  for (uint32_t i = 4; i < 32; i += 4) largest = wasm_f32x4_pmax(largest, wasm_v128_load(logits + i));
-  return wasm_v128_any_true(wasm_f32x4_gt(largest, wasm_f32x4_splat(than)));
-}
-
 /* The allowed token with the largest logit, the first of equals, or a negative error. */
 static int32_t masked_argmax(const float *logits, const uint32_t *mask, uint32_t n) {
   int32_t best = ERROR_MASK;
@@ -118,7 +115,7 @@ static int32_t masked_argmax(const float *logits, const uint32_t *mask, uint32_t
   for (uint32_t word = 0; word * 32 < n; word++) {
     uint32_t bits = allowed_bits(mask, word, n);
     if (bits && best == ERROR_MASK) best = ERROR_NOT_FINITE; /* until a logit is larger than none */
-    if (bits == ~0u && !any_larger(logits + word * 32, largest)) continue;
+    if (bits == ~0u && !any_larger(logits + word * 32, 32, largest)) continue;
     for (; bits; bits &= bits - 1) {
       uint32_t i = word * 32 + (uint32_t)__builtin_ctz(bits);
       if (logits[i] > largest) largest = logits[best = (int32_t)i];
@@ -241,7 +238,8 @@ EXPORT(mlr_sample) int32_t mlr_sample(uint32_t sequence, uint32_t row) {
   if (greedy && !penalty) return best;
 
   Candidate *candidates = state.candidates;
-  for (uint32_t i = 0; i < n; i++) candidates[i] = (Candidate){logits[i], i};
+  for (uint32_t i = 0; i < n; i++) /* what is not a number is never drawn */
+    candidates[i] = (Candidate){logits[i] == logits[i] ? logits[i] : -__builtin_inff(), i};
   if (penalty) penalize(sampler, state.sequences[sequence].history, seen_by(sequence, row), candidates);
   if (mask) n = keep_allowed(candidates, mask, n);
   uint32_t first = 0;

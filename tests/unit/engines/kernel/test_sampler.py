@@ -205,6 +205,27 @@ def test_any_min_p_leaves_the_likeliest(engine: KernelEngine, min_p: float) -> N
             assert drawn == {int(logits.argmax())}
 
 
+@pytest.mark.parametrize("where", [[0], [3, 17, 300], [*range(0, 301, 2)]])
+def test_what_is_not_a_number_has_no_share(engine: KernelEngine, where: list[int]) -> None:
+    """A head in floats may have damaged rows."""
+    logits = random_logits(10, engine.vocabulary_size)
+    logits[where] = np.nan
+    put_logits(engine, logits)
+    expected = log_probabilities(np.where(np.isnan(logits), -np.inf, logits))
+    order = np.lexsort((np.arange(expected.size), -expected))
+    engine.configure(Sampling())
+    assert engine.sample() == order[0]
+    engine.set_mask(packed(np.arange(expected.size) != order[0]))
+    assert engine.sample() == order[1]
+    engine.set_mask(None)
+    for options in ({}, {"top_k": 200}, {"top_p": 0.99}, {"min_p": 1e-4}, {"repeat_penalty": 1.1}):
+        engine.configure(Sampling(temperature=1.5, **options))
+        assert {engine.sample() for _ in range(50)}.isdisjoint(where)
+    assert [token for token, _ in engine.top(20)] == order[:20].tolist()
+    likeliest = int(order[0])
+    assert engine.logprob(likeliest) == pytest.approx(expected[likeliest], rel=2e-7, abs=4e-7)
+
+
 def test_a_mask_of_the_wrong_size_is_refused(engine: KernelEngine) -> None:
     with pytest.raises(RequestError, match="mask"):
         engine.set_mask(b"\0" * 3)
