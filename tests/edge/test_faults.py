@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -151,6 +152,16 @@ def test_a_missing_bundle(ask: Ask, site: Site) -> None:
     (answer,) = ask("load", f"{site.url}/nothing/")
     assert (answer["name"], answer["code"]) == ("FetchError", "fetch")
     assert "404" in answer["message"]
+
+
+@pytest.mark.parametrize("host", ["node 20", "node 24"], indirect=True)
+def test_a_server_that_is_not_there(ask: Ask) -> None:
+    """Why is in the cause of what Node.js throws."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        _, port = listener.getsockname()
+    (answer,) = ask("load", f"http://127.0.0.1:{port}/bundle/")
+    assert answer["code"] == "fetch"
+    assert f"connect ECONNREFUSED 127.0.0.1:{port}" in answer["message"]
 
 
 def test_a_bundle_of_the_first_version(ask: Ask, site: Site, bundle: Path) -> None:

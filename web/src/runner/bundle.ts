@@ -98,5 +98,11 @@ async function readAll(url: string, limit: number, network: Network): Promise<Ui
   } catch (error) {
     throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
   }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }

@@ -15,7 +15,9 @@ export class MlrError extends Error {
   }
 }
 
-/** The message of anything that was thrown. */
+/** The message of anything that was thrown, with that of its cause where it is not ours: Node.js says there why. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const why = error instanceof MlrError || !(error.cause instanceof Error) ? "" : error.cause.message;
+  return why ? `${error.message}: ${why}` : error.message;
 }
