@@ -27,7 +27,10 @@ export class Helpers {
   readonly #idle: Helper[] = [];
 
   /** `start` starts one; `count` of them are started at once. */
-  constructor(start: () => Worker, count: number) {
+  constructor(
+    start: () => Worker,
+    readonly count: number,
+  ) {
     this.#make = () => new Helper(start);
     for (let i = 0; i < count; i++) this.#idle.push(this.#make());
   }

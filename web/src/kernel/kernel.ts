@@ -88,9 +88,8 @@ export class Kernel {
   }
 
   /**
-   * Put a variant's weights in place and start the threads; then the model can be evaluated. Where
-   * memory can be shared with workers, the first of them loads before it computes, and this thread
-   * is free meanwhile.
+   * Put a variant's weights in place and start the threads; then the model can be evaluated. The first
+   * of the helpers, if there are any, loads before it computes, and this thread is free meanwhile.
    */
   async load(
     spec: VariantSpec,
@@ -99,7 +98,7 @@ export class Kernel {
     onProgress: OnProgress,
   ): Promise<Stored> {
     const [module, memory] = [this.#module, this.#memory];
-    const first = platform.sharesMemory ? helpers.take() : null;
+    const first = helpers.count > 0 ? helpers.take() : null;
     if (first) this.#workers.push(first.port);
     const weights = first
       ? loadWeightsInWorker(first, { spec, stallMs: network.stallMs, module, memory }, onProgress)

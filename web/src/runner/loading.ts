@@ -55,7 +55,7 @@ export async function loadModel(
 ): Promise<LoadedModel> {
   const { network, builds } = surroundings;
   const wanted = chooseThreads(options.threads);
-  const helpers = new Helpers(startThread, platform.sharesMemory ? Math.max(wanted - 1, 1) : 0);
+  const helpers = new Helpers(startThread, wanted - 1);
   let kernel: Kernel | undefined;
   try {
     const bundle = await Bundle.open(url, network, await scope.openStore(url));
