@@ -4,6 +4,7 @@ import { Helpers } from "../kernel/helpers";
 import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import { Bundle } from "../runner/bundle";
+import { readBody } from "../shards/body";
 import { type Network, STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import { MlrError, messageOf } from "../shared/errors";
@@ -85,7 +86,7 @@ export class PythonHost {
       if (declared > limit && !response.headers.has("Content-Encoding")) {
         throw new Error(`it has ${declared} bytes, at most ${limit} are allowed`);
       }
-      return await readBody(response, limit);
+      return await readWhole(response, limit);
     } catch (error) {
       throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
     }
@@ -151,21 +152,25 @@ export class PythonHost {
 }
 
 /** A body of at most `limit` bytes, in a buffer that only its owner knows: so it can be freed. */
-async function readBody(response: Response, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-  const reader = (response.body ?? new Blob().stream()).getReader();
+async function readWhole(response: Response, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = readBody(response.body ?? new Blob().stream());
   const declared = Number(response.headers.get("Content-Length") ?? 0) || FIRST_BYTES;
   let bytes = new Uint8Array(Math.min(declared, limit));
   let length = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return bytes.subarray(0, length);
-    if (length + value.length > limit) throw new Error(`it has more than the ${limit} bytes that are allowed`);
-    if (length + value.length > bytes.length) {
-      const larger = new Uint8Array(2 * (length + value.length));
-      larger.set(bytes.subarray(0, length));
-      bytes = larger;
+  try {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      const needed = length + piece.length;
+      if (needed > limit) throw new Error(`it has more than the ${limit} bytes that are allowed`);
+      if (needed > bytes.length) {
+        const larger = new Uint8Array(2 * needed);
+        larger.set(bytes.subarray(0, length));
+        bytes = larger;
+      }
+      bytes.set(piece, length);
+      length = needed;
     }
-    bytes.set(value, length);
-    length += value.length;
+  } finally {
+    reader.cancel();
   }
+  return bytes.subarray(0, length);
 }
