@@ -142,6 +142,7 @@ def _missing(host: BrowserHost) -> str | None:
 def _measure(host: BrowserHost, url: str, visit: Visit, profile: Path, job: Job) -> Measured:
     """Two visits with the profile of those before: one that stays idle, one with the model."""
     with visit(profile) as (page, roots):
+        settled(roots)
         _open(page, url, host)
         opened = settled(roots)
         page.evaluate(START_WORKERS, job.threads - host.idle_workers)

@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["Resident", "children", "peak", "settled"]
 
 SAMPLE_SECONDS = 0.2  # reading the sizes stops the process for a moment
-STEADY_SECONDS = 5.0  # for so long a browser that has settled changes by no more than …
+STEADY_SECONDS = 8.0  # for so long a browser that has settled changes by no more than …
 STEADY_BYTES = 1_000_000
 PATIENCE_SECONDS = 60.0
 
