@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import Browser, BrowserContext
 
 from mlr_build.cli import main as mlr_build
-from tests.browser.conftest import SHARD_SIZE, Tab
+from tests.browser.conftest import FLAGS, SHARD_SIZE, Tab
 from tests.browser.natively import natively
 from tests.browser.site import Site
+from tests.conftest import find_chromium
 
 CHUNK = 65536
 
@@ -33,6 +35,24 @@ DAMAGE = """
     const writable = await file.createWritable();
     await writable.write(bytes);
     await writable.close();
+"""
+
+# in front of a worker's script: the collector comes before a handle can have answered
+COLLECT = b"""
+for (const [type, methods] of Object.entries({
+  FileSystemDirectoryHandle: ["getDirectoryHandle", "getFileHandle"],
+  FileSystemFileHandle: ["createSyncAccessHandle"],
+})) {
+  const prototype = globalThis[type].prototype;
+  for (const name of methods) {
+    const method = prototype[name];
+    prototype[name] = function (...given) {
+      const answer = method.apply(this, given);
+      Promise.resolve().then(() => gc());
+      return answer;
+    };
+  }
+}
 """
 
 
@@ -62,6 +82,25 @@ def test_the_second_load_fetches_no_shards(
     assert second["fromSnapshot"] is True
     assert site.asked("/shards/") == []
     assert opened.complaints == []
+
+
+def test_the_collector_may_come_at_any_time(
+    browser: Browser, site: Site, built_page: Path, expected: list[int]
+) -> None:
+    """Chromium never answers for a handle that was collected after it was asked for something."""
+    for script in ("engine.js", "thread.js"):
+        site.texts[f"/{script}"] = COLLECT + (built_page / script).read_bytes()
+    collecting = browser.browser_type.launch(
+        executable_path=find_chromium(), args=[*FLAGS, "--js-flags=--expose-gc"]
+    )
+    with closing(collecting):
+        tab = Tab(collecting.new_page())
+        tab.page.goto(site.url)
+        for from_snapshot in (False, True):
+            answer = tab.run(LOAD)
+            assert answer["tokenIds"] == expected
+            assert answer["fromSnapshot"] is from_snapshot
+    assert site.asked("/engine.js"), "its own script was served"
 
 
 def test_the_cache_can_be_seen_and_emptied(opened: Tab, site: Site, tiny_bundle: Path) -> None:

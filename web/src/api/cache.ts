@@ -1,6 +1,6 @@
 /** What mlr keeps in this browser for this origin: models, and the snapshot Python starts from. */
 import { MlrError, messageOf } from "../shared/errors";
-import { type BundleRecord, BUNDLES, directory, remove, SHARDS, SNAPSHOTS } from "../shared/storage";
+import { ask, type BundleRecord, BUNDLES, directory, remove, SHARDS, SNAPSHOTS } from "../shared/storage";
 
 export interface CacheEntry {
   name: string;
@@ -80,7 +80,7 @@ async function readRecords(): Promise<{ file: string; record: BundleRecord }[]> 
   const records = [];
   for await (const file of files(BUNDLES)) {
     try {
-      const record = JSON.parse(await (await file.getFile()).text()) as BundleRecord;
+      const record = JSON.parse(await (await ask(file, () => file.getFile())).text()) as BundleRecord;
       records.push({ file: file.name, record });
     } catch {
       // being written at this moment: it is there the next time
@@ -91,7 +91,7 @@ async function readRecords(): Promise<{ file: string; record: BundleRecord }[]> 
 
 async function fileSizes(name: string): Promise<Map<string, number>> {
   const sizes = new Map<string, number>();
-  for await (const file of files(name)) sizes.set(file.name, (await file.getFile()).size);
+  for await (const file of files(name)) sizes.set(file.name, (await ask(file, () => file.getFile())).size);
   return sizes;
 }
 

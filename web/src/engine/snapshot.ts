@@ -10,7 +10,8 @@
  * SHA-256 of all this, and the runs' bytes. Its name says which Python code and which browser it was
  * made by: one made elsewhere does not fit.
  */
-import { directory, SNAPSHOTS } from "../shared/storage";
+import { openShared } from "../shards/open_shared";
+import { ask, directory, remove, SNAPSHOTS } from "../shared/storage";
 import { nonZeroRuns, type Run } from "./runs";
 
 const DIGEST_BYTES = 32;
@@ -45,9 +46,10 @@ export class StoredSnapshot {
   /** The snapshot of this name, or null when there is none whose beginning is whole. */
   static async open(name: string): Promise<StoredSnapshot | null> {
     const place = await directory(SNAPSHOTS);
+    if (!place) return null;
     let file: FileSystemSyncAccessHandle | undefined;
     try {
-      file = await openShared(await place?.getFileHandle(name));
+      file = await openShared(await ask(place, () => place.getFileHandle(name)), "read-only");
       const head = await readHead(file);
       return new StoredSnapshot(file, head);
     } catch {
@@ -100,14 +102,14 @@ export async function storeSnapshot(name: string, snapshot: Uint8Array<ArrayBuff
   if (!place) return;
   try {
     for await (const other of place.keys()) {
-      if (other !== name) await place.removeEntry(other);
+      if (other !== name) await remove(place, other);
     }
     const [, start = 0] = numbers(snapshot, 0, 2); // where Pyodide's header ends
     const memory = snapshot.subarray(start);
     const runs = nonZeroRuns(memory);
     const head = await headOf(snapshot.subarray(0, start), memory, runs);
-    const file = await place.getFileHandle(name, { create: true });
-    const handle = await file.createSyncAccessHandle();
+    const file = await ask(place, () => place.getFileHandle(name, { create: true }));
+    const handle = await ask(file, () => file.createSyncAccessHandle());
     try {
       handle.write(head, { at: 0 });
       handle.write(await digest(head), { at: head.length });
@@ -143,19 +145,10 @@ async function headOf(header: Uint8Array, memory: Uint8Array<ArrayBuffer>, runs:
 export async function discardSnapshot(name: string): Promise<void> {
   const place = await directory(SNAPSHOTS);
   try {
-    await place?.removeEntry(name);
+    if (place) await remove(place, name);
   } catch {
     // another page is reading it
   }
-}
-
-/** A handle that other pages may have too, where the browser can; elsewhere an exclusive one. */
-function openShared(file: FileSystemFileHandle | undefined): Promise<FileSystemSyncAccessHandle> {
-  if (!file) throw new Error("this browser keeps no files for this page");
-  const open = file.createSyncAccessHandle.bind(file) as (options: {
-    mode: "read-only";
-  }) => Promise<FileSystemSyncAccessHandle>;
-  return open({ mode: "read-only" });
 }
 
 /** Numbers of 32 bits. */

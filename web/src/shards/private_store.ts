@@ -1,4 +1,5 @@
-import { type BundleRecord, BUNDLES, directory, SHARDS } from "../shared/storage";
+import { ask, type BundleRecord, BUNDLES, directory, SHARDS } from "../shared/storage";
+import { openShared } from "./open_shared";
 import type { Store, StoredFile } from "./store";
 
 /** One file, held open. */
@@ -75,8 +76,8 @@ export class PrivateStore implements Store {
   /** A shard's file, or null when it cannot be opened (another page has it). */
   async file(sha256: string): Promise<PrivateFile | null> {
     try {
-      const file = await this.#shards.getFileHandle(sha256, { create: true });
-      return new PrivateFile(await openShared(file), () => {
+      const file = await ask(this.#shards, (shards) => shards.getFileHandle(sha256, { create: true }));
+      return new PrivateFile(await openShared(file, "readwrite-unsafe"), () => {
         this.full = true;
       });
     } catch {
@@ -87,8 +88,8 @@ export class PrivateStore implements Store {
   /** Note which shards a bundle uses. Nothing depends on it but the list of what is stored. */
   async register(key: string, record: BundleRecord): Promise<void> {
     try {
-      const file = await this.#bundles.getFileHandle(`${key}.json`, { create: true });
-      const handle = await openShared(file);
+      const file = await ask(this.#bundles, (bundles) => bundles.getFileHandle(`${key}.json`, { create: true }));
+      const handle = await openShared(file, "readwrite-unsafe");
       const bytes = new TextEncoder().encode(JSON.stringify(record));
       handle.write(bytes, { at: 0 });
       handle.truncate(bytes.length);
@@ -97,12 +98,4 @@ export class PrivateStore implements Store {
       // full, or another page is writing the same record
     }
   }
-}
-
-/** A handle that others may have too, where the browser can; elsewhere an exclusive one. */
-function openShared(file: FileSystemFileHandle): Promise<FileSystemSyncAccessHandle> {
-  const open = file.createSyncAccessHandle.bind(file) as (options: {
-    mode: "readwrite-unsafe";
-  }) => Promise<FileSystemSyncAccessHandle>;
-  return open({ mode: "readwrite-unsafe" });
 }

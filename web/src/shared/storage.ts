@@ -11,6 +11,22 @@ export interface BundleRecord {
   shards: Record<string, number>; // SHA-256: bytes
 }
 
+/** Handles that have been asked for something and have not answered. */
+const asked = new Set<FileSystemHandle>();
+
+/** What a handle answers. Chromium never answers for one that its collector has taken meanwhile, so it is held until then. */
+export async function ask<Handle extends FileSystemHandle, Answer>(
+  handle: Handle,
+  question: (handle: Handle) => Promise<Answer>,
+): Promise<Answer> {
+  asked.add(handle);
+  try {
+    return await question(handle);
+  } finally {
+    asked.delete(handle);
+  }
+}
+
 /** The directory at `ROOT/...names`, made if needed; null where this browser keeps no files. */
 export async function directory(...names: string[]): Promise<FileSystemDirectoryHandle | null> {
   // absent outside https and localhost, and rejected in some private windows
@@ -19,7 +35,7 @@ export async function directory(...names: string[]): Promise<FileSystemDirectory
   try {
     let place = await storage.getDirectory();
     for (const name of [ROOT, ...names]) {
-      place = await place.getDirectoryHandle(name, { create: true });
+      place = await ask(place, (parent) => parent.getDirectoryHandle(name, { create: true }));
     }
     return place;
   } catch {
@@ -30,7 +46,7 @@ export async function directory(...names: string[]): Promise<FileSystemDirectory
 /** Remove an entry that may be absent; rejects when a file in it is in use. */
 export async function remove(place: FileSystemDirectoryHandle, name: string): Promise<void> {
   try {
-    await place.removeEntry(name, { recursive: true });
+    await ask(place, () => place.removeEntry(name, { recursive: true }));
   } catch (error) {
     if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
   }
