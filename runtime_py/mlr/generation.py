@@ -18,7 +18,15 @@ from mlr.speculation.guesser import Guesser, Speculation
 from mlr.speculation.lookup import LookUp
 from mlr.tokenizer import Tokenizer
 
-__all__ = ["Completion", "GenerationOptions", "Timings", "Token", "TokenStream", "check_prompt"]
+__all__ = [
+    "Completion",
+    "GenerationOptions",
+    "Run",
+    "Timings",
+    "Token",
+    "TokenStream",
+    "check_prompt",
+]
 
 MAX_STOP_SEQUENCES = 16
 MAX_LOGPROBS = 20
@@ -197,23 +205,9 @@ class TokenStream:
     generation has ended by itself.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: Tokenizer,
-        scheduler: Scheduler,
-        prompt_ids: list[int],
-        options: GenerationOptions,
-        constraint: Constraint | None,
-        draft: DraftModel | None,
-        load_ms: float,
-        notify: Callable[[Token | Completion], None],
-    ) -> None:
-        check_prompt(prompt_ids, engine)
-        self._run = _Run(
-            tokenizer, scheduler, prompt_ids, options, constraint, draft, load_ms, notify
-        )
-        self._tokens = self._run.tokens()
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._tokens = run.tokens()
 
     @property
     def completion(self) -> Completion | None:
@@ -246,12 +240,13 @@ class TokenStream:
         await self.aclose()
 
 
-class _Run:
+class Run:
     """What a stream reads. It does not know the stream, so that one that is dropped is gone at
     once, and its sequence free."""
 
     def __init__(
         self,
+        engine: Engine,
         tokenizer: Tokenizer,
         scheduler: Scheduler,
         prompt_ids: list[int],
@@ -261,6 +256,7 @@ class _Run:
         load_ms: float,
         notify: Callable[[Token | Completion], None],
     ) -> None:
+        check_prompt(prompt_ids, engine)
         self._tokenizer, self._scheduler = tokenizer, scheduler
         self._prompt_ids, self._options, self._load_ms = prompt_ids, options, load_ms
         self._constraint, self._draft, self._notify = constraint, draft, notify

@@ -21,6 +21,7 @@ from mlr.errors import BundleError, RequestError
 from mlr.generation import (
     Completion,
     GenerationOptions,
+    Run,
     Token,
     TokenStream,
     check_prompt,
@@ -146,7 +147,7 @@ class Model:
         checked = GenerationOptions.create(**options)
         self._check_generates()
         constraint = self._constrainer.start(checked.response_format)
-        return TokenStream(
+        run = Run(
             self.engine,
             self.tokenizer,
             self._scheduler,
@@ -157,6 +158,7 @@ class Model:
             self.info.load_ms,
             self._notify,
         )
+        return TokenStream(run)
 
     def _check_generates(self) -> None:
         if not self._embedder.generates:

@@ -28,6 +28,7 @@ __all__ = [
     "ask_terminal",
     "ask_workerd",
     "node",
+    "printed",
     "terminal",
     "workerd",
 ]
@@ -73,7 +74,7 @@ def ask_terminal(host: str, package: Path, job: dict[str, Any], folder: Path) ->
     path.write_text(json.dumps(job), encoding="utf-8")
     module = (package / TERMINALS[host] / "testing.js").as_uri()
     program = str(PROGRAMS / "terminal.mjs")
-    return _printed([*terminal(host), program, module, path.as_uri()])
+    return printed([*terminal(host), program, module, path.as_uri()])
 
 
 def ask_internals(package: Path, tasks: list[dict[str, Any]], folder: Path) -> list[Any]:
@@ -81,7 +82,7 @@ def ask_internals(package: Path, tasks: list[dict[str, Any]], folder: Path) -> l
     path = folder / "tasks.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
     module = (package / "node" / "testing.js").as_uri()
-    answers = _printed([node(24), str(PROGRAMS / "internals.mjs"), module, path.as_uri()])
+    answers = printed([node(24), str(PROGRAMS / "internals.mjs"), module, path.as_uri()])
     assert len(answers) == len(tasks)
     return list(answers)
 
@@ -102,9 +103,10 @@ def ask_firefox(firefox: str, site: Site, page: str, folder: Path) -> Any:
         process.wait(30)
 
 
-def _printed(arguments: list[str]) -> Any:
+def printed(arguments: list[str], seconds: float = SECONDS) -> Any:
+    """The JSON that a program prints, within so many seconds."""
     run = subprocess.run(
-        arguments, capture_output=True, text=True, cwd=EDGE, timeout=SECONDS, check=False
+        arguments, capture_output=True, text=True, cwd=EDGE, timeout=seconds, check=False
     )
     assert run.returncode == 0, run.stderr[-4000:]
     return json.loads(run.stdout)

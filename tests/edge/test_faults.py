@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.browser.site import Site, serve_site
-from tests.edge.hosts import PROGRAMS, ask_workerd, terminal, workerd
+from tests.edge.hosts import PROGRAMS, ask_workerd, printed, terminal, workerd
 from tests.support.bundles import package as package_bundle
 
 Ask = Callable[..., list[dict[str, Any]]]
@@ -107,15 +106,8 @@ def ask(host: str, package: Path, bundle: Path) -> Ask:
 
     def ask(scenario: str, location: str = bundle.as_uri(), path: Path = package) -> Any:
         module = (path / HOSTS[host] / "mlr.js").as_uri()
-        run = subprocess.run(
-            [*terminal(host), str(PROGRAMS / "faults.mjs"), module, scenario, location],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        return json.loads(run.stdout)
+        program = str(PROGRAMS / "faults.mjs")
+        return printed([*terminal(host), program, module, scenario, location], seconds=90)
 
     return ask
 

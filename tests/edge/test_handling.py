@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.edge.hosts import PROGRAMS, node
+from tests.edge.hosts import PROGRAMS, node, printed
 from tests.support.bundles import package as package_bundle
 
 
@@ -22,15 +20,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(scenario: str, package: Path, bundle: Path) -> Any:
     """The answers of a scenario of `handling.mjs`."""
     program, location = str(PROGRAMS / "handling.mjs"), f"{package.as_uri()}/"
-    done = subprocess.run(
-        [node(24), program, location, scenario, bundle.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return printed([node(24), program, location, scenario, bundle.as_uri()], seconds=60)
 
 
 def test_a_context_is_used_as_it_is(package: Path, hosts: Path, bundle: Path) -> None:
