@@ -11,23 +11,23 @@ load         from the call of `load` to a model that is ready. The files are in 
              cache, in a browser in its storage: each has loaded the model once before.
 first token  the first `generate` of the process, a short prompt and one token: the kernel's code
              is cold.
-peak memory  the most that is resident while it loads, answers the short prompt and then one that
+peak memory  the most that is allocated while it loads, answers the short prompt and then one that
              fills the context, so that the KV cache is in memory (wllama clears its cache at the
              start, and gets none), less the same host idle: with the library imported, no model
              loaded. So it is what the model costs whoever has the host anyway. Everything that
-             loading brings in counts (wasmtime, an engine's modules, workers), also what an
-             operating system could take back.
- of a process  its resident set, of which the system keeps the maximum; idle is after the import of
-             what loads (`from mlr import load_sync`, `from llama_cpp import Llama`).
+             loading brings in counts: wasmtime, an engine's modules, workers. As in Chromium's
+             task manager, unchanged pages of programs' files do not: processes share them, and a
+             system drops them at will. Files of weights do.
+ of a process  its resident set, of which the system keeps the maximum, without programs' pages at
+             the end; idle is after the import of what loads (`from mlr import load_sync`, `from
+             llama_cpp import Llama`).
  of a browser  what all its processes have allocated (shared pages divided among them), sampled
-             while it works, and its programs' pages that are in memory at the end. Idle is the
-             page with its module imported, when it has settled, and for Python a worker in which
-             Python has started, from the snapshot that loading starts it from, and has imported
-             mlr: what that takes is measured in a visit of its own.
+             while it works. Idle is the page with its module imported, when it has settled, and
+             for Python a worker in which Python has started, from the snapshot that loading starts
+             it from, and has imported mlr: what that takes is measured in a visit of its own.
 ratio        peak memory over the weights and the KV cache, as mlr's kernel lays them out.
-without host peak memory without what the host takes for any program of so many threads: empty
-             workers (in browsers, Node.js, Deno), and pages of programs and libraries, which
-             processes share and a system takes back at will. Files of weights count.
+workers      of the peak, what as many empty workers take (in browsers, Node.js, Deno).
+programs     pages of programs' files that came into memory besides.
 with page    of a browser, the peak above an empty page instead: with the page's code and Python.
 """
 
@@ -97,20 +97,21 @@ def report(
         return
     table = Table(title="loading from a warm cache, the first token, peak memory")
     table.add_column("")
-    headings = ("load, ms", "first token, ms", "peak, MB", "ratio", "without host", "with page, MB")
-    for heading in headings:
+    for heading in ("load, ms", "first token, ms", "peak, MB", "ratio"):
+        table.add_column(heading, justify="right")
+    for heading in ("workers, MB", "programs, MB", "with page, MB"):
         table.add_column(heading, justify="right")
     for name, runs in results.items():
         peaks = [run.peak_bytes for run in runs]
-        own = median(run.peak_bytes - run.program_bytes - run.worker_bytes for run in runs)
         pages = [run.page_bytes / 1e6 for run in runs if run.page_bytes is not None]
         table.add_row(
             name,
             _spread([run.load_ms for run in runs]),
             _spread([run.first_token_ms for run in runs]),
             _spread([peak / 1e6 for peak in peaks]),
-            f"{median(peaks) / base:.2f}×",
-            f"{own / 1e6:.0f}, {own / base:.2f}×",
+            f"{median(peaks) / base:.3f}×",
+            f"{median(run.worker_bytes for run in runs) / 1e6:.0f}",
+            f"{median(run.program_bytes for run in runs) / 1e6:.0f}",
             _spread(pages) if pages else "",
         )
     console = Console()

@@ -161,10 +161,10 @@ def _measure(host: BrowserHost, url: str, visit: Visit, profile: Path, job: Job)
     return Measured(
         load_ms,
         first_token_ms,
-        peak_bytes=most.total - own.total - (idle.total - crowded.total),
+        peak_bytes=most.allocated - own.allocated - (idle.allocated - crowded.allocated),
         program_bytes=most.mapped - own.mapped - (idle.mapped - crowded.mapped),
         worker_bytes=crowded.allocated - opened.allocated,
-        page_bytes=most.total - empty.total,
+        page_bytes=most.allocated - empty.allocated,
     )
 
 

@@ -32,9 +32,9 @@ class Job:
 class Measured:
     """One run. Bytes are those above the idle host.
 
-    Of the peak, `program_bytes` are pages of files that the host executes or maps, and
-    `worker_bytes` what it would take for empty workers. `page_bytes`, of browsers, is the peak
-    above an empty page.
+    `peak_bytes` is what was allocated, `worker_bytes` what empty workers take of it, and
+    `program_bytes` pages of files that the host executes or maps besides. `page_bytes`, of
+    browsers, is the peak above an empty page.
     """
 
     load_ms: float

@@ -43,15 +43,16 @@ def workerd_rows(job: Job) -> Rows:
 def _measure(program: Path, job: Job) -> Measured:
     with _serve(program, job.bundle.resolve()) as (process, ask):
         ask({})  # the Worker starts with the first request, and imports
-        idle, programs = _resident(process, "VmRSS"), _resident(process, "RssFile")
+        idle, programs = _resident(process, "RssAnon"), _resident(process, "RssFile")
         load_ms = ask({"contextLength": CONTEXT})
         first_token_ms = ask({"prompt": SHORT_PROMPT, "maxTokens": 1})
         ask({"prompt": job.long_prompt, "maxTokens": 2})
+        now = _resident(process, "RssFile")
         return Measured(
             load_ms,
             first_token_ms,
-            peak_bytes=_resident(process, "VmHWM") - idle,
-            program_bytes=_resident(process, "RssFile") - programs,
+            peak_bytes=_resident(process, "VmHWM") - now - idle,
+            program_bytes=now - programs,
             worker_bytes=0,
         )
 
@@ -89,7 +90,7 @@ def _ask(url: str, asked: Any) -> float:
 
 
 def _resident(process: int, field: str) -> int:
-    """VmRSS, VmHWM or RssFile of a process in bytes."""
+    """VmHWM, RssAnon or RssFile of a process in bytes."""
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     (kilobytes,) = re.findall(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
     return 1024 * int(kilobytes)

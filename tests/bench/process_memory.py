@@ -28,11 +28,6 @@ class Resident:
     allocated: int
     mapped: int
 
-    @property
-    def total(self) -> int:
-        """Both."""
-        return self.allocated + self.mapped
-
 
 def children(parent: int) -> set[int]:
     """The processes under one, at any depth."""

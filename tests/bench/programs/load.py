@@ -1,7 +1,7 @@
 """A model in a process of its own: `load.py ENGINE PATH THREADS CONTEXT SHORT LONG`; prints JSON.
 
-ENGINE is mlr or llama_cpp. Peak memory is what the process has resident at most, less what it has
-after the import of what loads: mlr imports nothing until a name is used.
+ENGINE is mlr or llama_cpp. Peak memory is what the process has resident at most but for pages of
+programs, less what it has after the import of what loads: mlr imports nothing until a name is used.
 """
 
 from __future__ import annotations
@@ -63,18 +63,20 @@ def main() -> None:
     """Load, answer a short prompt, then one that fills the context."""
     name, path, threads, context, short, long = sys.argv[1:]
     loader = getattr(importlib.import_module(name), LOADERS[name])
-    baseline, executed = resident("VmRSS"), programs()
+    executed = programs()
+    idle = resident("VmRSS") - executed
     start = time.perf_counter()
     generate = load(name, loader, path, int(threads), int(context))
     loaded = time.perf_counter()
     generate(short, 1)
     answered = time.perf_counter()
     generate(long, 2)
+    now = programs()
     result = {
         "load_ms": (loaded - start) * 1e3,
         "first_token_ms": (answered - loaded) * 1e3,
-        "peak_bytes": resident("VmHWM") - baseline,
-        "program_bytes": programs() - executed,
+        "peak_bytes": resident("VmHWM") - now - idle,
+        "program_bytes": now - executed,
     }
     print(json.dumps(result))
 
