@@ -204,6 +204,7 @@ typedef struct {
   Tensor *in_file_order[ATTN_NORM + MAX_LAYERS * (N_SLOTS - ATTN_NORM)];
   uint32_t n_tensors;
   uint32_t n_feeding; /* index of the tensor that the next bytes belong to */
+  uint32_t damaged;   /* 1 + the index of the first vector that is not finite; 0: all are */
   bool head_is_bounded; /* the head is in two planes whose high one gives bounds */
 } Weights;
 

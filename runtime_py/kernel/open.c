@@ -322,6 +322,14 @@ static void take(Tensor *t, const uint8_t *bytes, uint64_t n) {
   }
 }
 
+/* Whether no number of a vector is infinite or NaN. */
+static bool is_finite(const Tensor *vector) {
+  const float *value = (const float *)vector->data;
+  for (uint32_t i = 0; i < vector->cols; i++)
+    if (!(__builtin_fabsf(value[i]) < __builtin_inff())) return false;
+  return true;
+}
+
 /* Take `n` bytes of the file, which lie in the staging buffer and begin at `offset` of the file.
  * Calls come in file order; bytes between tensors are passed over. */
 EXPORT(mlr_feed) int32_t mlr_feed(double offset, uint32_t n) {
@@ -338,7 +346,9 @@ EXPORT(mlr_feed) int32_t mlr_feed(double offset, uint32_t n) {
     uint64_t stop = t->offset + t->size < end ? t->offset + t->size : end;
     take(t, staging + (at - (uint64_t)offset), stop - at);
     at = stop;
-    if (t->fed == t->size) weights.n_feeding++;
+    if (t->fed < t->size) break;
+    weights.n_feeding++;
+    if (!t->tiled && !weights.damaged && !is_finite(t)) weights.damaged = weights.n_feeding;
   }
   return OK;
 }
@@ -353,3 +363,7 @@ EXPORT(mlr_ready) int32_t mlr_ready(void) {
   state.ready = true;
   return OK;
 }
+
+/* Which vector holds what is infinite or NaN: the first such by its place in the file, counted from 1; 0
+ * where all are finite. Quantizing its products would make numbers of it, so a host is to ask after mlr_ready. */
+EXPORT(mlr_damaged) uint32_t mlr_damaged(void) { return weights.damaged; }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -19,6 +21,7 @@ import pytest
 from tests.browser.site import Site, serve_site
 from tests.edge.hosts import PROGRAMS, ask_workerd, printed, terminal, workerd
 from tests.support.bundles import package as package_bundle
+from tests.support.bundles import with_weights
 
 Ask = Callable[..., list[dict[str, Any]]]
 HOSTS = {"node 20": "node", "node 24": "node", "deno": "deno"}
@@ -186,6 +189,15 @@ def test_a_folder_that_is_damaged(
     assert codes(ask("load", folder.as_uri())) == ["fetch"]
     shard.write_bytes(right)
     assert codes(ask("load", folder.as_uri())) == [""]
+
+
+def test_weights_that_are_not_finite(ask: Ask, bundle: Path, tmp_path: Path) -> None:
+    """The manifest's hashes are theirs, so nothing but the kernel notices."""
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    with_weights(folder, "blk.3.ffn_norm.weight", 4 * 255, struct.pack("<f", math.nan))
+    (answer,) = ask("load", folder.as_uri())
+    assert (answer["name"], answer["code"]) == ("FormatError", "format")
+    assert "tensor blk.3.ffn_norm.weight at byte" in answer["message"]
 
 
 def test_a_byte_that_was_wrong_once(ask: Ask, site: Site, shards: list[str]) -> None:

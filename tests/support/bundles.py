@@ -10,7 +10,7 @@ from typing import Any
 from mlr_build.cli import main as mlr_build
 from tests.support.tiny_models import tiny_gguf
 
-__all__ = ["package", "with_files"]
+__all__ = ["package", "with_files", "with_weights"]
 
 
 def package(
@@ -39,4 +39,26 @@ def with_files(bundle: Path, chat_template: str, tokenizer_json: str | None = No
     if tokenizer_json is not None:
         manifest["tokenizer_json"] = manifest["special_tokens"] = None
         manifest["tokenizer"] = put("tokenizer.json", tokenizer_json) | {"format": "huggingface"}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def with_weights(bundle: Path, tensor: str, place: int, data: bytes) -> None:
+    """Overwrite bytes of a tensor from `place` on; the hashes follow, but for the whole file's."""
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    (variant,) = manifest["variants"]
+    (entry,) = (entry for entry in variant["tensors"] if entry["name"] == tensor)
+    whole = bytearray().join((bundle / one["file"]).read_bytes() for one in variant["shards"])
+    assert place + len(data) <= entry["size"]
+    start = entry["offset"] + place
+    whole[start : start + len(data)] = data
+    end, step = 0, variant["chunk_size"]
+    for shard in variant["shards"]:
+        start, end = end, end + shard["size"]
+        digest = hashlib.sha256(whole[start:end]).hexdigest()
+        (bundle / shard["file"]).unlink()
+        (bundle / "shards" / digest).write_bytes(whole[start:end])
+        chunks = range(start, end, step)
+        hashes = [hashlib.sha256(whole[at : min(at + step, end)]).hexdigest() for at in chunks]
+        shard |= {"file": f"shards/{digest}", "sha256": digest, "chunks": hashes}
     path.write_text(json.dumps(manifest), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from mlr.bundle.manifest import (
 )
 from mlr.bundle.manifest_reader import parse_manifest
 from mlr.bundle.variant_reader import MAX_CHUNK_BYTES
-from mlr.errors import IntegrityError, RequestError
+from mlr.errors import FormatError, IntegrityError, RequestError
+from mlr.formats.expected_tensors import NOT_FINITE
+from mlr.formats.gguf import GgufFile
 from mlr.formats.source import ByteSource
 from mlr.tokenizer import Tokenizer
 from mlr_build import __version__
@@ -71,11 +74,13 @@ def package(
 ) -> PackageResult:
     """Make a bundle of a model at `out`: all of it, or nothing.
 
-    Raises what `plan_bundle` and `staged_directory` raise, and `IntegrityError` when the source
-    does not have the SHA-256 that it should have.
+    Raises what `plan_bundle` and `staged_directory` raise, `FormatError` for a norm or a bias that
+    is not finite, and `IntegrityError` when the source does not have the SHA-256 that it should
+    have.
     """
     check_shard_size(shard_size)
     plan = plan_bundle(opened, name)
+    _check_vectors(plan.gguf, opened.source)
     tokenizer_json, notes = _tokenizer_json(plan)
     size = opened.source.size
     small = [plan.tokenizer, tokenizer_json or b"", *plan.files.values()]
@@ -100,6 +105,16 @@ def package(
         (staging / MANIFEST_NAME).write_bytes(data)
         total = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
     return PackageResult(out, manifest, total, notes)
+
+
+def _check_vectors(gguf: GgufFile, source: ByteSource) -> None:
+    """Raise `FormatError` for norms and biases that are not finite: engines would refuse them."""
+    for tensor in gguf.tensors:
+        if len(tensor.shape) > 1:
+            continue
+        data = source.read_at(tensor.offset, tensor.size)
+        if not all(math.isfinite(value) for (value,) in struct.iter_unpack("<f", data)):
+            raise FormatError(gguf.name, tensor.name, tensor.offset, NOT_FINITE)
 
 
 def write_shards(

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from mlr.formats.model_config import ModelConfig
 
-__all__ = ["ExpectedTensor", "expected_tensors"]
+__all__ = ["NOT_FINITE", "ExpectedTensor", "expected_tensors"]
+
+# What is wrong with a vector that engines refuse.
+NOT_FINITE = (
+    "holds infinite numbers or NaN, of which nothing but nonsense comes: the model is damaged, "
+    "get it anew"
+)
 
 
 @dataclass(frozen=True, slots=True)

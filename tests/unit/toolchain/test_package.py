@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,21 @@ def test_an_error_in_the_metadata_has_the_offset_of_the_key(
     caught = refusal(source, tmp_path, progress)
     assert isinstance(caught, FormatError)
     assert source.read_bytes().index(b"llama.context_length") < caught.offset
+
+
+def test_a_vector_that_is_not_finite_is_named(
+    model: Path, tmp_path: Path, progress: Progress
+) -> None:
+    with FileSource(model) as source:
+        (tensor,) = (t for t in read_gguf(source).tensors if t.name == "blk.1.ffn_norm.weight")
+    data = bytearray(model.read_bytes())
+    for value in (math.nan, math.inf, -math.inf):
+        struct.pack_into("<f", data, tensor.offset + tensor.size - 4, value)
+        (tmp_path / "odd.gguf").write_bytes(data)
+        caught = refusal(tmp_path / "odd.gguf", tmp_path, progress)
+        assert isinstance(caught, FormatError)
+        assert (caught.field, caught.offset) == (tensor.name, tensor.offset)
+        assert "infinite numbers or NaN" in caught.problem
 
 
 def one_tensor(path: Path, architecture: str) -> Path:

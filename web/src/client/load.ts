@@ -19,7 +19,7 @@ export interface LoadOptions extends EngineOptions {
  * to the cores there are, at most 8; `contextLength` to the model's, at most 4096.
  *
  * Rejects with `MlrError`; its `code` says what is wrong: `fetch`, `manifest`, `integrity`,
- * `capacity`, `unsupported-model`, `load`, `tokenizer`, `template`, `request`, `engine`.
+ * `format`, `capacity`, `unsupported-model`, `load`, `tokenizer`, `template`, `request`, `engine`.
  */
 export async function load(location: string | URL, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now();

@@ -68,6 +68,7 @@ export async function loadModel(
       kernel.load({ ...bundle.specification(), others: bundle.storedFiles() }, network, helpers, onProgress),
       reading,
     ]);
+    refuseDamaged(kernel, manifest);
     const engine = new Engine(kernel, shapeOf(manifest, plan));
     const info = describe(manifest, plan, kernel.detail, stored);
     return { info, engine, tokenizer, chatTemplate, embedding: manifest.embedding };
@@ -77,6 +78,16 @@ export async function loadModel(
   } finally {
     helpers.close();
   }
+}
+
+/** Throws `FormatError` for a vector of which nothing but nonsense comes. */
+function refuseDamaged(kernel: Kernel, { variant }: Manifest): void {
+  const damaged = variant.tensors[kernel.call("mlr_damaged") - 1]; // in the file's order, counted from 1
+  if (!damaged) return;
+  throw new MlrError(
+    "FormatError",
+    `tensor ${damaged.name} at byte ${damaged.offset} holds infinite numbers or NaN: the model is damaged, get it anew`,
+  );
 }
 
 function startThread(): Worker {

@@ -9,7 +9,8 @@ from mlr.engines.kernel.abi import MAX_MEMORY, MAX_MEMORY_64
 from mlr.engines.kernel.descriptor import build_descriptor
 from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.kernel.instance import CacheType, KernelOptions, KernelPlan
-from mlr.errors import CapacityError, RequestError
+from mlr.errors import CapacityError, FormatError, RequestError
+from mlr.formats.expected_tensors import NOT_FINITE
 from mlr.hosts.base import Host, ProgressCallback
 
 if TYPE_CHECKING:
@@ -72,13 +73,19 @@ async def open_engine(
 
     Raises `CapacityError`, before anything is fetched, when the predicted memory is more than
     `memory_limit` (bytes), than the host has left, or than its WebAssembly can address. Of the
-    first two, `beside` bytes are for a draft model.
+    first two, `beside` bytes are for a draft model. Raises `FormatError` for a vector that is not
+    finite.
     """
     plan = await plan_variant(variant, host, threads, context_length, sequences, kv_type)
     limit, source = _limit(host, memory_limit, beside)
     if plan.total_bytes > limit:
         raise await _too_large(plan, variant, host, limit, source)
     instance = await host.open_kernel(bundle, variant, plan, on_progress)
+    damaged = int(instance.call("mlr_damaged"))  # counted from 1
+    if damaged:
+        instance.close()
+        tensor = sorted(variant.tensors, key=lambda tensor: tensor.offset)[damaged - 1]
+        raise FormatError(variant.id, tensor.name, tensor.offset, NOT_FINITE)
     return KernelEngine(instance, plan, variant.config)
 
 

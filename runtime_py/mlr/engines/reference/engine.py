@@ -16,7 +16,7 @@ from mlr.engines.reference.operations import Weights
 from mlr.engines.reference.sampling import Sampler, log_probabilities
 from mlr.engines.reference.state import SequenceState
 from mlr.errors import ContextLengthError, EngineError, FormatError, RequestError
-from mlr.formats.expected_tensors import expected_tensors
+from mlr.formats.expected_tensors import NOT_FINITE, expected_tensors
 from mlr.formats.model_config import ModelConfig
 
 __all__ = ["ReferenceEngine"]
@@ -61,7 +61,8 @@ class ReferenceEngine:
         to 16), so that the two differ by the rounding of sums alone.
 
         Raises `FormatError` for a tensor that is missing or has another shape than the
-        configuration asks for, `UnsupportedModelError` for a type that is not computed on.
+        configuration asks for and for a vector that is not finite, `UnsupportedModelError` for a
+        type that is not computed on.
         """
         if dtype not in ("float32", "float64"):
             raise RequestError(f"dtype must be float32 or float64, got {dtype!r}")
@@ -81,7 +82,10 @@ class ReferenceEngine:
                 raise FormatError(
                     "model", expected.name, 0, f"has shape {shape}, not {expected.shape}"
                 )
-            weights[expected.name] = dequantize(type_name, data, expected.shape, dtype)
+            values = dequantize(type_name, data, expected.shape, dtype)
+            if values.ndim == 1 and not np.isfinite(values).all():
+                raise FormatError("model", expected.name, 0, NOT_FINITE)
+            weights[expected.name] = values
         types = {name: tensors[name][0] for name in weights}
         states = [SequenceState(config, context_length, dtype) for _ in range(sequences)]
         model = Transformer(
