@@ -80,7 +80,7 @@ async function* eventsOf(
       waiting = [];
     }
     if (waiting.some(({ logprob }) => logprob !== null)) yield await shape.delta(index, "", waiting);
-    if (!tokens.completion) throw new Error("the generation was stopped: the model was closed");
+    if (!tokens.completion) throw new Error("a stream has ended without a completion");
     completions.push(tokens.completion);
     yield shape.closing(index, tokens.completion.finishReason);
   }

@@ -26,6 +26,12 @@ async function withModel(use) {
   }
 }
 
+/** Read a stream to its end. */
+async function last(stream) {
+  for await (const { id } of stream) if (id < 0) break;
+  return stream.completion;
+}
+
 const generate = (model, options) => model.generate(PROMPT, { maxTokens: 20, ...options });
 
 const scenarios = {
@@ -128,10 +134,18 @@ const scenarios = {
   },
   closed: async () => {
     const model = await load(bundle, OPTIONS);
+    const read = model.stream([5], { maxTokens: 1e6 });
+    await read.next();
+    const begun = model.stream([5], { maxTokens: 1e6 });
+    const asked = outcome(begun.next());
+    const given = model.stream([5], { maxTokens: 1e6 });
+    const left = given.next();
+    await given.return();
     const running = outcome(model.generate([5], { maxTokens: 1e6 }));
     await model.close();
     await model.close();
-    return [await running, await outcome(generate(model)), await outcome(model.tokenize("a"))];
+    const answers = [outcome(last(read)), asked, running, outcome(generate(model)), outcome(model.tokenize("a"))];
+    return [...(await Promise.all(answers)), await outcome(model.stream([5]).next()), await left];
   },
 };
 

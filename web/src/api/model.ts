@@ -21,10 +21,7 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
 
   /** Generate a whole completion. Rejects with the signal's reason when that aborts. */
   async generate(prompt: AnyPrompt, options: Generating = {}): Promise<Completion> {
-    const { answer } = this.#start(prompt, options, undefined);
-    const completion = await answer;
-    if (completion === null) throw new MlrError("EngineError", "the generation was stopped: the model was closed");
-    return completion;
+    return this.#start(prompt, options, undefined).answer;
   }
 
   /** Generate token by token. The engine starts when the first token is asked for. */
@@ -58,7 +55,7 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
     prompt: AnyPrompt,
     { signal, ...options }: Generating,
     onToken: ((token: Token) => void) | undefined,
-  ): { answer: Promise<Completion | null>; stop: () => void } {
+  ): { answer: Promise<Completion>; stop: () => void } {
     signal?.throwIfAborted();
     const tokens = onToken !== undefined;
     const { id, answer } = this.connection.ask({ type: "generate", prompt, options, tokens }, onToken);
@@ -70,7 +67,8 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
       try {
         const completion = (await answer) as Completion | null;
         signal?.throwIfAborted();
-        if (completion) completion.timings.loadMs = this.info.loadMs;
+        if (completion === null) throw new MlrError("EngineError", "the generation was stopped: the model was closed");
+        completion.timings.loadMs = this.info.loadMs;
         return completion;
       } finally {
         signal?.removeEventListener("abort", stop);

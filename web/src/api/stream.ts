@@ -1,13 +1,14 @@
 import type { Completion, Token } from "../shared/protocol";
 
-/** What a stream needs from the model; `start` answers with null when it was stopped. */
+/** What a stream needs from the model; the answer rejects when the generation was stopped. */
 export interface Generation {
-  start(onToken: (token: Token) => void): { answer: Promise<Completion | null>; stop: () => void };
+  start(onToken: (token: Token) => void): { answer: Promise<Completion>; stop: () => void };
 }
 
 /**
  * The tokens of one generation, as they come. Leaving the loop (`break`, `return`, an exception)
- * stops the engine. `completion` is set once the generation has ended by itself.
+ * stops the engine. `completion` is set once the generation has ended by itself; closing the model
+ * meanwhile is an `EngineError` for who reads.
  */
 export class TokenStream implements AsyncIterableIterator<Token> {
   completion: Completion | null = null;
