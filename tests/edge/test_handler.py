@@ -213,6 +213,27 @@ def test_log_probabilities(
     assert any(said) == (options["logprobs"] is not False)
 
 
+@pytest.mark.parametrize("length", [CONTEXT - 2, CONTEXT - 1, CONTEXT])
+def test_a_full_context_as_mlr_serve(
+    client: httpx.Client, server: httpx.Client, length: int
+) -> None:
+    asked = {"model": "tiny", "prompt": [5] * length, "max_tokens": 99, "temperature": 0}
+    answers = [one.post("/v1/completions", json=asked).json() for one in (client, server)]
+    for answer in answers:
+        assert answer["usage"]["completion_tokens"] == CONTEXT + 1 - length
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_chat_until_the_context_is_full_as_mlr_serve(
+    client: httpx.Client, server: httpx.Client
+) -> None:
+    asked = {"model": "tiny", "messages": MESSAGES, "temperature": 0}
+    answers = [one.post("/v1/chat/completions", json=asked).json() for one in (client, server)]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["usage"]["total_tokens"] == answers[1]["usage"]["total_tokens"]
+
+
 def test_log_probabilities_without_their_number(client: httpx.Client) -> None:
     wanted = {"model": "tiny", "messages": MESSAGES, "top_logprobs": 2}
     answer = client.post("/v1/chat/completions", json=wanted)

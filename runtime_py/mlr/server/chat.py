@@ -127,7 +127,6 @@ async def chat_completions(request: Request) -> Response:
             served.model,
             _prompt_text(served, wanted, template),
             param="messages",
-            max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
             # A template writes the beginning of the sequence itself.
             add_special=served.model.chat_template is None,
         )

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["completions"]
 
-DEFAULT_MAX_TOKENS = 16  # OpenAI's
-
 
 class CompletionShape:
     """OpenAI's `text_completion` objects; a stream's chunks look like the whole."""
@@ -94,7 +92,6 @@ async def completions(request: Request) -> Response:
             served.model,
             prompt,
             param="prompt",
-            max_tokens=wanted.max_tokens or DEFAULT_MAX_TOKENS,
             echo=bool(wanted.echo),
         )
         for prompt in wanted.prompt

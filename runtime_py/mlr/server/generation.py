@@ -30,10 +30,9 @@ __all__ = ["Choice", "GenerationResponse", "PreparedPrompt", "Shape", "Usage"]
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """A prompt that fits the model, and how many tokens may follow it."""
+    """A prompt that fits the model."""
 
     tokens: list[int]
-    max_tokens: int
     echo: str = ""
     """What the answer begins with, before anything generated."""
 
@@ -207,7 +206,7 @@ class GenerationResponse(Response):
         request = self._request
         return model.stream(
             prompt.tokens,
-            max_tokens=prompt.max_tokens,
+            max_tokens=request.most_tokens,
             stop=request.stop,
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,

@@ -20,11 +20,10 @@ def prepare(
     prompt: Prompt,
     *,
     param: str,
-    max_tokens: int | None,
     add_special: bool = True,
     echo: bool = False,
 ) -> PreparedPrompt:
-    """Tokenize and check one prompt; `max_tokens` None means as many as the context has room for.
+    """Tokenize and check one prompt.
 
     Raises `ApiError` 400, naming `param`, when it is empty, too long or not of this vocabulary.
     """
@@ -48,11 +47,10 @@ def prepare(
         raise ApiError(400, f"{param!r} is empty", param=param, code="invalid_value")
     if len(tokens) > context:
         raise _too_long(param, f"{len(tokens)} tokens", context)
-    room = max(1, context - len(tokens))
     text = ""
     if echo:
         text = prompt if isinstance(prompt, str) else model.detokenize(tokens)
-    return PreparedPrompt(tokens, room if max_tokens is None else min(max_tokens, room), text)
+    return PreparedPrompt(tokens, text)
 
 
 def _too_long(param: str, length: str, context: int) -> ApiError:

@@ -40,6 +40,8 @@ __all__ = [
     "parse",
 ]
 
+DEFAULT_MAX_TOKENS = 16  # of completions, as with OpenAI
+
 Prompt = str | list[int]
 
 
@@ -165,6 +167,11 @@ class GenerationRequest(Strict):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
+    def most_tokens(self) -> int:
+        """How many tokens may be generated; a full context ends it, too."""
+        raise NotImplementedError
+
+    @property
     def alternatives(self) -> int | None:
         """Of how many likeliest tokens log probabilities are asked for; None for none at all."""
         raise NotImplementedError
@@ -183,6 +190,11 @@ class CompletionRequest(GenerationRequest):
     logprobs: Annotated[
         int | None, Field(ge=0, le=limits.MAX_LOGPROBS), BeforeValidator(_none_for_false)
     ] = None
+
+    @property
+    def most_tokens(self) -> int:
+        """As `max_tokens` says."""
+        return self.max_tokens or DEFAULT_MAX_TOKENS
 
     @property
     def alternatives(self) -> int | None:
@@ -225,6 +237,11 @@ class ChatRequest(GenerationRequest):
             return []
         name = self.chosen_tool
         return [tool for tool in self.tools if name in (None, tool.function.name)]
+
+    @property
+    def most_tokens(self) -> int:
+        """As `max_completion_tokens` or its older name says."""
+        return self.max_completion_tokens or self.max_tokens or limits.MAX_TOKENS
 
     @property
     def alternatives(self) -> int | None:

@@ -94,6 +94,7 @@ class FakeStream:
         self, model: FakeModel, prompt: list[int], count: int
     ) -> AsyncIterator[Token]:
         words = [str(len(prompt)), " one", "", " two", " three"]
+        count = min(count, CONTEXT + 1 - len(prompt))
         model.running += 1
         assert model.running == 1, "two generations at once"
         texts = []

@@ -166,9 +166,11 @@ def test_defaults_are_openai_s(live: LiveServer, client: httpx.Client) -> None:
 
 
 def test_max_tokens_ends_where_the_context_does(live: LiveServer, client: httpx.Client) -> None:
-    post(client, prompt="a" * (CONTEXT - 4), max_tokens=2**24)
-    post(client, prompt="a" * (CONTEXT - 1), max_tokens=2**24)
-    assert [options["max_tokens"] for options in live.model.options] == [3, 1]
+    for length, expected in ((CONTEXT - 3, 4), (CONTEXT - 1, 2), (CONTEXT, 1)):
+        prompt = [97] * length
+        body = post(client, prompt=prompt, max_tokens=2**24).json()
+        assert body["usage"]["completion_tokens"] == expected
+        assert body["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("stream", [False, True])
