@@ -42,7 +42,8 @@ class _PlainProgress:
         self._stream = stream
 
     def note(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # the work goes on where nobody reads this
+            print(text, file=self._stream, flush=True)
 
     @contextlib.contextmanager
     def step(self, title: str, total: int) -> Iterator[Advance]:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,41 @@ def test_an_existing_output_is_kept_without_force_and_replaced_with_it(
     assert mlr_build("package", model, "--out", out, "--name", "second", "--force").returncode == 0
     assert '"second"' in (out / "manifest.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """A pipe to write to that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"]])
+def test_a_reader_that_goes_away(
+    environment: dict[str, str], model: Path, arguments: list[str]
+) -> None:
+    command = [sys.executable, "-m", "mlr_build", *arguments, str(model)]
+    with closed_pipe() as out:
+        done = subprocess.run(
+            command, env=environment, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_progress_that_nobody_reads(
+    environment: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    command = [sys.executable, "-m", "mlr_build", "package", str(model), "--out", str(out)]
+    with closed_pipe() as err:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=err, timeout=60, check=False
+        )
+    assert done.returncode == 0
+    assert done.stdout.startswith(str(out).encode())
+    assert (out / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize(

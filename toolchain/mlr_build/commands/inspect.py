@@ -66,32 +66,35 @@ def _print_tables(report: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-
     def table(title: str, *columns: str) -> Table:
         made = Table(title=Text(title, style="bold"), title_justify="left")
         for index, column in enumerate(columns):
             made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
         return made
 
-    console.print(Text(_summary(report), style="bold"), soft_wrap=True)
-    for line in _facts(report):
-        console.print(Text(line), soft_wrap=True)  # a line stays one for whoever reads it by `grep`
-    needs = table("What it needs", "", "bytes", "")
-    for title, count in _needs(report["requirements"]):
-        needs.add_row(title, f"{count:,}", human_bytes(count))
-    console.print(needs)
-    types = table(f"{report['tensors']['count']} tensors", "type", "tensors", "parameters", "bytes")
-    for kind, entry in report["tensors"]["types"].items():
-        types.add_row(kind, *(f"{entry[key]:,}" for key in ("count", "parameters", "bytes")))
-    console.print(types)
-    if report.get("metadata"):
-        metadata = Table(title=Text("Metadata", style="bold"), title_justify="left")
-        metadata.add_column("key")
-        metadata.add_column("value", overflow="fold")
-        for key, value in report["metadata"].items():
-            metadata.add_row(Text(key), Text(str(value)))
-        console.print(metadata)
+    console = Console()
+    # printed by ourselves, since a console ends the process with 1 when nobody reads what it prints
+    with console.capture() as captured:
+        console.print(Text(_summary(report), style="bold"), soft_wrap=True)
+        for line in _facts(report):
+            console.print(Text(line), soft_wrap=True)  # one line for whoever reads it by `grep`
+        needs = table("What it needs", "", "bytes", "")
+        for title, count in _needs(report["requirements"]):
+            needs.add_row(title, f"{count:,}", human_bytes(count))
+        console.print(needs)
+        columns = ("type", "tensors", "parameters", "bytes")
+        types = table(f"{report['tensors']['count']} tensors", *columns)
+        for kind, entry in report["tensors"]["types"].items():
+            types.add_row(kind, *(f"{entry[key]:,}" for key in ("count", "parameters", "bytes")))
+        console.print(types)
+        if report.get("metadata"):
+            metadata = Table(title=Text("Metadata", style="bold"), title_justify="left")
+            metadata.add_column("key")
+            metadata.add_column("value", overflow="fold")
+            for key, value in report["metadata"].items():
+                metadata.add_row(Text(key), Text(str(value)))
+            console.print(metadata)
+    print(captured.get(), end="")
 
 
 def _summary(report: dict[str, Any]) -> str:
