@@ -80,6 +80,14 @@ void store_queries(uint32_t token, const float *q) {
   }
 }
 
+/* Those of token `from` to the place of `to`. */
+void move_queries(uint32_t from, uint32_t to) {
+  uint32_t n_heads = weights.config.n_heads, width = n_heads * head_width();
+  __builtin_memcpy(state.queries + (uint64_t)to * width, state.queries + (uint64_t)from * width, 2ull * width);
+  __builtin_memcpy(state.query_scales + (uint64_t)to * n_heads, state.query_scales + (uint64_t)from * n_heads,
+                   4ull * n_heads);
+}
+
 /* Adds `heads` heads of a token from `head` on, whose values are mixed from `column` on. */
 static void add_rows(Rows *rows, uint32_t layer, uint32_t t, uint32_t head, uint32_t heads, uint32_t column) {
   const Config *c = &weights.config;

@@ -89,19 +89,20 @@ static void finish_heads(float *heads, uint32_t n_heads, const Tensor *norm, con
   }
 }
 
-/* Queries, keys and values of one token made complete and rounded; keys and values into the cache. */
-static void finish_qkv(uint32_t layer, uint32_t token) {
+/* Keys and values of one token made complete and rounded, into the cache; queries likewise. */
+static void finish_qkv(uint32_t layer, uint32_t token, bool with_queries) {
   const Config *c = &weights.config;
-  float *q = nth_row(state.q, token, c->q_dim);
   float *k = nth_row(state.k, token, c->kv_dim), *v = nth_row(state.v, token, c->kv_dim);
-  finish_linear(layer_tensor(layer, ATTN_Q), q, 0, c->q_dim);
   finish_linear(layer_tensor(layer, ATTN_K), k, 0, c->kv_dim);
   finish_linear(layer_tensor(layer, ATTN_V), v, 0, c->kv_dim);
   const float *angles = layer_rotates(c, layer) ? rope_angles(token, layer_slides(c, layer)) : NULL;
-  finish_heads(q, c->n_heads, layer_tensor(layer, ATTN_Q_NORM), angles);
   finish_heads(k, c->n_kv_heads, layer_tensor(layer, ATTN_K_NORM), angles);
-  store_queries(token, q);
   store_cells(layer, token, k, v);
+  if (!with_queries) return;
+  float *q = nth_row(state.q, token, c->q_dim);
+  finish_linear(layer_tensor(layer, ATTN_Q), q, 0, c->q_dim);
+  finish_heads(q, c->n_heads, layer_tensor(layer, ATTN_Q_NORM), angles);
+  store_queries(token, q);
 }
 
 /* x = the token's embedding and what is added to it, and its angles. `branch` is free still. */
@@ -123,29 +124,45 @@ static void embed(uint32_t token) {
   rope_table(token);
 }
 
-static bool attention_block(uint32_t layer, uint32_t n) {
+/* Keys and values of all tokens, and queries unless nothing will attend. */
+static bool project(uint32_t layer, uint32_t n, bool with_queries) {
   const Config *c = &weights.config;
   const Tensor *wq = layer_tensor(layer, ATTN_Q), *wk = layer_tensor(layer, ATTN_K);
   const Tensor *wv = layer_tensor(layer, ATTN_V);
-  const Tensor *qkv[] = {wq, wk, wv}, *norm = layer_tensor(layer, ATTN_NORM_2);
+  const Tensor *kvq[] = {wk, wv, wq}, *norm = layer_tensor(layer, ATTN_NORM_2);
+  uint32_t n_products = with_queries ? 3 : 2;
   if (!norm->data) norm = layer_tensor(layer, ATTN_NORM);
   for (uint32_t t; (t = next_task(n)) < n;) {
     if (layer == 0)
       embed(t);
     else
       add_feed_forward(layer - 1, t);
-    norm_input(t, t, norm, qkv, 3);
+    norm_input(t, t, norm, kvq, n_products);
   }
   if (!barrier()) return false;
-  const Product products[] = {{wq, state.q, round_up(c->q_dim, TILE)},
-                              {wk, state.k, round_up(c->kv_dim, TILE)},
-                              {wv, state.v, round_up(c->kv_dim, TILE)}};
-  if (!multiply(products, 3, n)) return false;
-  for (uint32_t t; (t = next_task(n)) < n;) finish_qkv(layer, t);
+  const Product products[] = {{wk, state.k, round_up(c->kv_dim, TILE)},
+                              {wv, state.v, round_up(c->kv_dim, TILE)},
+                              {wq, state.q, round_up(c->q_dim, TILE)}};
+  if (!multiply(products, n_products, n)) return false;
+  for (uint32_t t; (t = next_task(n)) < n;) finish_qkv(layer, t, with_queries);
   return barrier();
 }
 
-static bool attend_and_project(uint32_t layer, uint32_t n, uint32_t thread) {
+/* Makes the pass one of its wanted tokens alone, when all have their keys and values in the cache. */
+static void keep_wanted(uint32_t n_wanted) {
+  for (uint32_t row = 0; row < n_wanted; row++) {
+    uint32_t token = state.outputs[row];
+    state.outputs[row] = row;
+    if (token == row) continue;
+    state.pass[row] = state.pass[token];
+    __builtin_memcpy(residual(row), residual(token), 4ull * weights.config.n_embd);
+    move_queries(token, row);
+  }
+  state.n_tokens = n_wanted;
+  plan_attention();
+}
+
+static bool attend(uint32_t layer, uint32_t n, uint32_t thread) {
   const Config *c = &weights.config;
   const Tensor *wo = layer_tensor(layer, ATTN_OUTPUT), *norm = layer_tensor(layer, ATTN_SUB_NORM);
   if (!attention(layer, thread)) return false;
@@ -240,13 +257,22 @@ void forward(uint32_t thread) {
   /* Read before the first barrier: after the last one thread 0 may already prepare the next pass.
    * Before it thread 0 may be at work already, which is as well: waking the others takes a while. */
   uint32_t n = state.n_tokens, n_outputs = state.n_outputs, n_embeddings = state.n_embeddings;
+  uint32_t n_wanted = c->causal ? n_outputs + n_embeddings : n;
   bool choosing = state.choosing, head_only = state.head_only;
   if (head_only) {
     whole_head(n_outputs);
     return;
   }
   for (uint32_t layer = 0; layer < c->n_layers; layer++) {
-    if (!attention_block(layer, n) || !attend_and_project(layer, n, thread)) return;
+    bool last = layer == c->n_layers - 1;
+    if (!project(layer, n, !last || n_wanted)) return;
+    if (last && n_wanted < n) {
+      if (!n_wanted) return;
+      if (next_task(1) == 0) keep_wanted(n_wanted);
+      if (!barrier()) return;
+      n = n_wanted;
+    }
+    if (!attend(layer, n, thread)) return;
     if (!(c->n_experts ? expert_block : feed_forward_block)(layer, n)) return;
   }
   if (n_outputs) output_head(n_outputs, choosing, thread);

@@ -404,6 +404,7 @@ void place_attention(void);
 void prepare_attention(void);
 void plan_attention(void);
 void store_queries(uint32_t token, const float *q);
+void move_queries(uint32_t from, uint32_t to);
 bool attention(uint32_t layer, uint32_t thread);
 
 /* sampler.c */
