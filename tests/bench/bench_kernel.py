@@ -42,6 +42,7 @@ from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
 from tests.bench.bench_native import STREAM, STREAM_BYTES, bytes_per_token, stream_bandwidth
 from tests.bench.measure import DEMO_MODEL, machine
+from tests.edge.hosts import node
 
 HERE = Path(__file__).parent
 CONTEXT = 1024
@@ -75,7 +76,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--new-tokens", type=int, default=16)
-    parser.add_argument("--node", default=shutil.which("node"), help="none to do without")
+    parser.add_argument(
+        "--node",
+        default=_node(),
+        help="by default that of `make hosts`, else the one on the path; none to do without",
+    )
     parser.add_argument("--only", choices=("products", "model"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -109,14 +114,32 @@ def in_hosts(
     kernels = compile_sources(options, folder, options.build or "narrow", extra)
     results = [under_wasmtime(job | {"kernels": kernels})]
     if options.node and options.node != "none":
-        kernels = compile_sources(options, folder, options.build or "relaxed", extra)
+        build = options.build or "relaxed"
+        kernels = compile_sources(options, folder, build, extra)
+        if options.build is None and not _takes(options.node, kernels[0]):
+            build = "simd"
+            kernels = compile_sources(options, folder, build, extra)
         path = folder / "job.json"
         path.write_text(json.dumps(job | {"kernels": kernels}), encoding="utf-8")
         command = [options.node, str(HERE / "kernel.mjs"), str(path)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         data = json.loads(done.stdout)
-        results.append(Results(f"Node {data['node']}", data["runs"], data["bandwidth"]))
+        results.append(Results(f"Node {data['node']}, {build}", data["runs"], data["bandwidth"]))
     return results
+
+
+def _node() -> str | None:
+    newest = node(24)
+    return newest if Path(newest).exists() else shutil.which("node")
+
+
+def _takes(program: str, kernel: str) -> bool:
+    """Whether a Node.js runs a build: those before 21 have no relaxed SIMD."""
+    script = "WebAssembly.validate(require('fs').readFileSync(process.argv[1]))"
+    done = subprocess.run(
+        [program, "-p", script, kernel], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip() == "true"
 
 
 def products(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
