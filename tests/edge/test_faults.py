@@ -19,12 +19,11 @@ from typing import Any
 import pytest
 
 from tests.browser.site import Site, serve_site
-from tests.edge.hosts import PROGRAMS, ask_workerd, printed, terminal, workerd
+from tests.edge.hosts import PROGRAMS, TERMINALS, ask_workerd, printed, terminal, workerd
 from tests.support.bundles import package as package_bundle
 from tests.support.bundles import with_weights
 
 Ask = Callable[..., list[dict[str, Any]]]
-HOSTS = {"node 20": "node", "node 24": "node", "deno": "deno"}
 
 # A worker of the kernel that fails at the start, and what is put before one's script so that it
 # loads, says it is ready, and then computes nothing: it gives up, or is not there.
@@ -97,7 +96,7 @@ def shards(bundle: Path) -> list[str]:
     return [f"/bundle/{shard['file']}" for shard in manifest["variants"][0]["shards"]]
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=TERMINALS)
 def host(request: pytest.FixtureRequest, hosts: Path) -> str:
     """A host of the terminal."""
     return str(request.param)
@@ -108,7 +107,7 @@ def ask(host: str, package: Path, bundle: Path) -> Ask:
     """Runs a scenario of `faults.mjs`."""
 
     def ask(scenario: str, location: str = bundle.as_uri(), path: Path = package) -> Any:
-        module = (path / HOSTS[host] / "mlr.js").as_uri()
+        module = (path / TERMINALS[host] / "mlr.js").as_uri()
         program = str(PROGRAMS / "faults.mjs")
         return printed([*terminal(host), program, module, scenario, location], seconds=90)
 
@@ -348,14 +347,14 @@ def test_a_model_that_is_closed(ask: Ask) -> None:
 
 
 def test_a_thread_that_does_not_start(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    path = changed(package, tmp_path, f"{HOSTS[host]}/thread.js", DEAD_THREAD)
+    path = changed(package, tmp_path, f"{TERMINALS[host]}/thread.js", DEAD_THREAD)
     (answer,) = ask("load", path=path)
     assert answer["code"] == "engine"
     assert "out of order" in answer["message"]
 
 
 def test_a_thread_that_fails(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    path = with_idle_thread(package, tmp_path, HOSTS[host], ABORTING)
+    path = with_idle_thread(package, tmp_path, TERMINALS[host], ABORTING)
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert "a kernel thread failed; load the model again" in first["message"]
@@ -365,14 +364,14 @@ def test_a_thread_that_ended_without_a_word(
     ask: Ask, host: str, package: Path, tmp_path: Path
 ) -> None:
     """The kernel waits ten seconds for a sign of life, then gives up."""
-    path = with_idle_thread(package, tmp_path, HOSTS[host], SILENT[HOSTS[host]])
+    path = with_idle_thread(package, tmp_path, TERMINALS[host], SILENT[TERMINALS[host]])
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert first["ms"] < 20_000
 
 
 def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    file = f"{HOSTS[host]}/worker.js"
+    file = f"{TERMINALS[host]}/worker.js"
     script = (package / file).read_text(encoding="utf-8")
     path = changed(package, tmp_path, file, CORRUPTING + script)
     first, second, fresh = ask("trap", path=path)
@@ -382,7 +381,7 @@ def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
 
 
 def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    file = f"{HOSTS[host]}/worker.js"
+    file = f"{TERMINALS[host]}/worker.js"
     script = (package / file).read_text(encoding="utf-8")
     path = changed(package, tmp_path, file, SCARCE + script)
     (answer,) = ask("load", path=path)
@@ -392,8 +391,8 @@ def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_pa
 
 
 def test_a_worker_that_dies(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    script = (package / HOSTS[host] / "worker.js").read_text(encoding="utf-8")
-    path = changed(package, tmp_path, f"{HOSTS[host]}/worker.js", dying(script))
+    script = (package / TERMINALS[host] / "worker.js").read_text(encoding="utf-8")
+    path = changed(package, tmp_path, f"{TERMINALS[host]}/worker.js", dying(script))
     first, second = ask("lost", path=path)
     assert first["code"] == second["code"] == "engine"
     assert "died" in first["message"]
