@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlr.errors import GrammarError
 from mlr.grammar.json_schema import schema_grammar
 from mlr.grammar.matcher import Matcher
-from tests.unit.grammar.test_json_schema import check_texts, compact
+from tests.unit.grammar.json_texts import check_texts, compact
 
 NULL = {"type": "null"}
 

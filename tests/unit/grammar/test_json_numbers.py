@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlr.grammar.json_schema import schema_grammar
 from mlr.grammar.matcher import Matcher
-from tests.unit.grammar.test_json_schema import check_texts
+from tests.unit.grammar.json_texts import check_texts
 
 LOWER, UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 DECIMALS = st.builds(
@@ -71,3 +71,26 @@ def test_examples(schema: dict[str, Any], good: list[str], bad: list[str]) -> No
     matcher = Matcher(schema_grammar({"type": "number"} | schema))
     assert [text for text in good if not matcher.accepts(text.encode())] == []
     assert [text for text in bad if matcher.accepts(text.encode())] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(low=st.integers(-(10**6), 10**6), size=st.integers(0, 10**6), data=st.data())
+def test_integers_within_bounds(low: int, size: int, data: st.DataObject) -> None:
+    high = low + size
+    matcher = Matcher(schema_grammar({"type": "integer", "minimum": low, "maximum": high}))
+    above = Matcher(schema_grammar({"type": "integer", "exclusiveMinimum": low}))
+    below = Matcher(schema_grammar({"type": "integer", "exclusiveMaximum": low}))
+    numbers = data.draw(st.lists(st.integers(low - 50, high + 50), min_size=5))
+    for number in [*numbers, low - 1, low, low + 1, high - 1, high, high + 1, 0, -low, 10**12]:
+        text = str(number).encode()
+        assert matcher.accepts(text) == (low <= number <= high), number
+        assert above.accepts(text) == (number > low), number
+        assert below.accepts(text) == (number < low), number
+    assert not matcher.accepts(b"0" + str(abs(low)).encode())
+
+
+def test_numbers_of_any_size_are_constants() -> None:
+    matcher = Matcher(schema_grammar({"type": "integer", "enum": [10**400, 2.0, 0.5]}))
+    assert matcher.accepts(b"1" + b"0" * 400)
+    assert matcher.accepts(b"2.0")
+    assert not matcher.accepts(b"0.5")

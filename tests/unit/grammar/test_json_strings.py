@@ -21,7 +21,7 @@ from mlr.grammar.json_patterns import parse_pattern
 from mlr.grammar.json_schema import schema_grammar
 from mlr.grammar.languages import language
 from mlr.grammar.matcher import Matcher
-from tests.unit.grammar.test_json_schema import check_texts, compact, draw_text
+from tests.unit.grammar.json_texts import check_texts, compact, draw_text
 
 LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 URI = r"[a-z][a-z0-9+.-]*:(//[^/?#\s]+(/[^?#\s]*)?(\?[^#\s]*)?(#\S*)?|[^/?#\s]+)"  # RFC 3986, B
@@ -214,3 +214,27 @@ def test_what_is_left_out_when_lengths_are_short() -> None:
     matcher = Matcher(schema_grammar({"type": "string", "format": "email", "maxLength": 100}))
     assert matcher.accepts(compact("a" * 20 + "@example.org"))
     assert not matcher.accepts(compact("a" * 60 + "@example.org"))
+
+
+@pytest.mark.parametrize("name", ["date", "time", "date-time", "uuid"])
+def test_formats(name: str) -> None:
+    check_texts({"type": "string", "format": name}, 1, 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        (
+            "date",
+            ["2024-02-29", "2000-02-29", "1999-12-31"],
+            ["2023-02-29", "1900-02-29", "2024-04-31", "2024-1-1"],
+        ),
+        ("time", ["00:00:00Z", "23:59:59.5+02:00"], ["24:00:00Z", "12:00:00", "12:60:00Z"]),
+        ("date-time", ["2024-02-29T12:30:00Z"], ["2024-02-29 12:30:00Z"]),
+        ("uuid", ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567e89b12d3a456426614174000"]),
+    ],
+)
+def test_examples_of_formats(name: str, good: list[str], bad: list[str]) -> None:
+    matcher = Matcher(schema_grammar({"type": "string", "format": name}))
+    assert all(matcher.accepts(compact(text)) for text in good)
+    assert not any(matcher.accepts(compact(text)) for text in bad)

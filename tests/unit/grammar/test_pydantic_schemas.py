@@ -14,7 +14,7 @@ import pytest
 
 from mlr.grammar.json_schema import schema_grammar
 from mlr.grammar.matcher import Matcher
-from tests.unit.grammar.test_json_schema import draw_text
+from tests.unit.grammar.json_texts import draw_text
 
 
 class Colour(enum.Enum):

@@ -19,7 +19,7 @@ from mlr.server.call_reader import CallReader, message_of
 from mlr.server.schema import ChatRequest, parse
 from mlr.server.tools import answer_format, call_form, template_messages, template_tools
 from mlr.tokenizer.chat import render
-from tests.unit.grammar.test_json_schema import draw_text
+from tests.unit.grammar.json_texts import draw_text
 
 TOOL = {
     "type": "function",
