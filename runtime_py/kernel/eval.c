@@ -37,25 +37,37 @@ static int32_t take_texts(uint32_t n) {
   return OK;
 }
 
-/* Tokens for the ends of sequences; `next` becomes where each sequence then is. Positions follow:
- * two tokens of one sequence come one after the other. */
-static int32_t take_tokens(uint32_t n, uint32_t *next) {
-  uint32_t n_outputs = 0;
-  for (uint32_t i = 0; i < state.n_sequences; i++) next[i] = state.sequences[i].position;
+static void ends_of_sequences(uint32_t *ends) {
+  for (uint32_t i = 0; i < state.n_sequences; i++) ends[i] = state.sequences[i].position;
+}
+
+/* Whether `n` tokens can be appended. Changes nothing: rows of the last pass may still be sampled. */
+static int32_t check_tokens(uint32_t n) {
+  uint32_t next[MAX_SEQUENCES], n_outputs = 0;
+  ends_of_sequences(next);
   for (uint32_t i = 0; i < n; i++) {
     uint32_t sequence = state.token_sequences[i];
     if ((uint32_t)state.tokens[i] >= weights.config.n_vocab) return ERROR_TOKEN;
     if (sequence >= state.n_sequences) return ERROR_ARGUMENT;
     if (state.sequences[sequence].restored) return ERROR_STATE;
-    if (next[sequence] >= state.n_ctx) return ERROR_CONTEXT;
-    state.pass[i] = (BatchToken){state.tokens[i], sequence, next[sequence]++, 0};
-    if (!state.wanted[i]) continue;
-    if (n_outputs == state.max_outputs) return ERROR_ARGUMENT;
-    state.outputs[n_outputs++] = i;
+    if (next[sequence]++ >= state.n_ctx) return ERROR_CONTEXT;
+    if (state.wanted[i] && n_outputs++ == state.max_outputs) return ERROR_ARGUMENT;
   }
+  return OK;
+}
+
+/* Tokens for the ends of sequences; `next` becomes where each sequence then is. Positions follow:
+ * two tokens of one sequence come one after the other. */
+static int32_t take_tokens(uint32_t n, uint32_t *next) {
+  int32_t error = check_tokens(n);
+  if (error) return error;
+  uint32_t n_outputs = 0;
+  ends_of_sequences(next);
   for (uint32_t i = 0; i < n; i++) {
-    const BatchToken *token = &state.pass[i];
-    state.sequences[token->sequence].history[token->position] = token->id;
+    uint32_t sequence = state.token_sequences[i], position = next[sequence]++;
+    state.pass[i] = (BatchToken){state.tokens[i], sequence, position, 0};
+    state.sequences[sequence].history[position] = state.tokens[i];
+    if (state.wanted[i]) state.outputs[n_outputs++] = i;
   }
   state.n_outputs = has_logits(&weights.config) ? n_outputs : 0;
   state.n_embeddings = n_outputs - state.n_outputs;

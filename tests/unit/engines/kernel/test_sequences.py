@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -163,6 +164,42 @@ def test_what_a_batch_cannot_hold_is_refused_whole(pair: Pair) -> None:
     with pytest.raises(ContextLengthError):
         engine.evaluate_batch([Step(1, [5]), Step(1, [6])])
     assert engine.position(1) == CONTEXT - 1
+
+
+def test_what_is_refused_leaves_what_the_last_pass_gave(pair: Pair) -> None:
+    """Whoever calls the kernel: the engine in Python would refuse before."""
+    engine, instance = pair.engine, pair.engine._instance
+    assert instance is not None
+    for sequence in range(SEQUENCES):
+        engine.truncate(0, sequence)
+    engine.evaluate(TOKENS[:5])
+    engine.configure(Sampling())
+    likeliest = engine.sample()
+    engine.truncate(4)
+    engine.evaluate_batch([Step(0, [TOKENS[4], likeliest, likeliest], "all")])
+    engine.configure(Sampling(presence_penalty=1.9, repeat_penalty=9.0))
+
+    def answers() -> list[object]:
+        return [(engine.sample(0, row), engine.logits(row).tobytes()) for row in range(3)]
+
+    before = answers()
+    assert engine.sample(0, 0) == likeliest, "row 0 has not seen what was appended after it"
+    for words, owners, code in (
+        ([7, 7, 10**6], [1, 1, 1], -8),
+        ([7, 7, 7], [1, 1, SEQUENCES], -10),
+        ([7] * CONTEXT, [1] * CONTEXT, -10),
+    ):
+        for address, values in (
+            (engine._tokens_address, words),
+            (engine._sequences_address, owners),
+            (engine._wanted_address, [1] * len(words)),
+        ):
+            instance.write(address, struct.pack(f"<{len(values)}I", *values)[: 4 * engine.batch])
+        assert instance.call("mlr_eval", min(len(words), engine.batch)) == code
+        assert answers() == before
+    engine._written.clear()
+    assert instance.call("mlr_position", 1) == 0
+    engine.configure(Sampling())
 
 
 def test_each_sequence_samples_with_its_own_settings(pair: Pair) -> None:
