@@ -1,45 +1,55 @@
 /** A bundle behind OpenAI's interface, in Node.js: `node server.mjs BUNDLE [--host H] [--port P]`. */
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { env } from "node:process";
+import { env, exit } from "node:process";
 import { parseArgs } from "node:util";
 import { load } from "mlr";
 import { createHandler } from "mlr/handler";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    host: { type: "string", default: "127.0.0.1" },
-    port: { type: "string", default: "8000" },
-    threads: { type: "string" },
-    "context-length": { type: "string" },
-  },
-});
-const [bundle] = positionals;
-if (positionals.length !== 1) throw new Error("usage: node server.mjs BUNDLE [--host H] [--port P]");
+try {
+  await main();
+} catch (error) {
+  console.error(`server.mjs: ${error.message}`);
+  exit(1);
+}
 
-const options = {
-  ...(values.threads && { threads: Number(values.threads) }),
-  ...(values["context-length"] && { contextLength: Number(values["context-length"]) }),
-};
-const first = await load(bundle, options); // before anybody asks
-const models = [first];
-const handle = createHandler({
-  id: first.info.name,
-  load: async () => models.pop() ?? load(bundle, options), // again after a failure
-  token: env.API_TOKEN,
-  cors: env.CORS_ORIGIN,
-});
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      host: { type: "string", default: "127.0.0.1" },
+      port: { type: "string", default: "8000" },
+      threads: { type: "string" },
+      "context-length": { type: "string" },
+    },
+  });
+  const [bundle] = positionals;
+  if (positionals.length !== 1) throw new Error("usage: node server.mjs BUNDLE [--host H] [--port P]");
 
-const server = createServer((incoming, outgoing) => {
-  answer(incoming, outgoing).catch(() => outgoing.destroy()); // the client has left
-});
-server.listen(Number(values.port), values.host, () => {
+  const options = {
+    ...(values.threads && { threads: Number(values.threads) }),
+    ...(values["context-length"] && { contextLength: Number(values["context-length"]) }),
+  };
+  const first = await load(bundle, options); // before anybody asks
+  const models = [first];
+  const handle = createHandler({
+    id: first.info.name,
+    load: async () => models.pop() ?? load(bundle, options), // again after a failure
+    token: env.API_TOKEN,
+    cors: env.CORS_ORIGIN,
+  });
+
+  const server = createServer((incoming, outgoing) => {
+    answer(handle, incoming, outgoing).catch(() => outgoing.destroy()); // the client has left
+  });
+  server.listen(Number(values.port), values.host);
+  await once(server, "listening");
   console.log(`${first.info.name} on http://${values.host}:${server.address().port}/v1`);
-});
+}
 
-async function answer(incoming, outgoing) {
+async function answer(handle, incoming, outgoing) {
   const leaving = new AbortController();
   outgoing.once("close", () => leaving.abort());
   outgoing.once("finish", () => incoming.resume()); // a client may send all of a body before it reads

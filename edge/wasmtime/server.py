@@ -163,13 +163,21 @@ async def _next(stream: mlr.TokenStream) -> mlr.Token | None:
 
 
 def main() -> None:
-    """Load the bundle and serve it until Ctrl-C."""
+    """Serve what the command line names."""
     parser = argparse.ArgumentParser(description="Serve one bundle on this machine.")
     parser.add_argument("bundle", help="a bundle's folder or URL")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
+    try:
+        serve(args)
+    except (mlr.MlrError, OSError, OverflowError) as error:
+        parser.exit(1, f"server.py: {error}\n")
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Load the bundle and serve it until Ctrl-C."""
     Handler.loop = Loop()
     Handler.model = Handler.loop.wait(mlr.load(args.bundle, threads=args.threads))
     with ThreadingHTTPServer((args.host, args.port), Handler) as server:

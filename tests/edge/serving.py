@@ -17,9 +17,22 @@ from tests.conftest import ROOT
 from tests.edge.hosts import terminal
 from tests.edge.worker_project import run_project
 
-__all__ = ["HOSTS", "serve"]
+__all__ = ["HOSTS", "serve", "server_program"]
 
 HOSTS = ["workerd", "node 20", "deno"]
+
+
+@contextmanager
+def server_program(host: str, package: Path) -> Iterator[Path]:
+    """The entry program of Node.js or Deno, where it finds the package."""
+    folder = ROOT / "edge" / ("deno" if host == "deno" else "node")
+    if host == "deno":
+        yield folder / "server.mjs"
+        return
+    with TemporaryDirectory() as copy:  # as after `npm install`
+        (Path(copy) / "node_modules").mkdir()
+        (Path(copy) / "node_modules" / "mlr").symlink_to(package)
+        yield Path(shutil.copy(folder / "server.mjs", copy))
 
 
 @contextmanager
@@ -34,13 +47,7 @@ def serve(
             with run_project(out, **variables) as running:
                 yield running.url
         return
-    with TemporaryDirectory() as folder:
-        program = ROOT / "edge" / "deno" / "server.mjs"
-        if host != "deno":
-            # as after `npm install`
-            program = Path(shutil.copy(ROOT / "edge" / "node" / "server.mjs", folder))
-            (Path(folder) / "node_modules").mkdir()
-            (Path(folder) / "node_modules" / "mlr").symlink_to(package)
+    with server_program(host, package) as program:
         arguments = [str(bundle), "--port", "0", "--context-length", str(context_length)]
         process = subprocess.Popen(
             [*terminal(host), str(program), *arguments, "--threads", "1"],

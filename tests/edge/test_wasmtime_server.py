@@ -53,6 +53,25 @@ def server(bundle: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "server.py: nowhere: is not a bundle"),
+        (["BUNDLE", "--port", "70000"], "server.py: bind(): port must be 0-65535."),
+        (["BUNDLE", "--threads", "0"], "server.py: threads must be between 1 and 64"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_one_line(
+    bundle: Path, arguments: list[str], message: str
+) -> None:
+    given = [str(bundle) if one == "BUNDLE" else one for one in arguments]
+    command = [sys.executable, str(SERVER), *given]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
 def ask(url: str, body: Any = None) -> Any:
     """The answer's JSON, or its lines when it is a stream."""
     data = None if body is None else json.dumps(body).encode()
