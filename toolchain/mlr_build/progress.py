@@ -42,7 +42,7 @@ class _PlainProgress:
         self._stream = stream
 
     def note(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the work goes on where nobody reads this
+        with contextlib.suppress(OSError):  # the work goes on where this cannot be written
             print(text, file=self._stream, flush=True)
 
     @contextlib.contextmanager

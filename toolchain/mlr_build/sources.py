@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlr.errors import RequestError
-from mlr.formats.detect import detect, require_packageable
+from mlr.formats.detect import PACKAGEABLE, detect, require_packageable
 from mlr.formats.source import ByteSource, FileSource
 from mlr_build.huggingface import is_huggingface
 from mlr_build.licenses import MAX_LICENSE_BYTES, MAX_LICENSE_FILES, LicenseText, is_license_file
@@ -134,8 +134,8 @@ def find_model(folder: Path) -> Path:
     if candidates:
         names = ", ".join(path.name for path in candidates[:10])
         raise RequestError(f"{folder} holds several models; name one of them: {names}")
-    hint = f"; it holds {', '.join(others[:5])}, which cannot be packaged" if others else ""
-    raise RequestError(f"{folder} holds no GGUF file{hint}")
+    held = f"; it holds {', '.join(others[:5])}" if others else ""
+    raise RequestError(f"{folder} holds no GGUF file{held}; what can be packaged: {PACKAGEABLE}")
 
 
 def _licenses_in(folder: Path) -> tuple[LicenseText, ...]:

@@ -21,9 +21,10 @@ def wrong_chunk(place: str, index: int, size: int, found: str, expected: str) ->
 def check_file(data: bytes, entry: FileEntry, place: str) -> None:
     """Raise `IntegrityError` unless `data` are the bytes of a small file."""
     if len(data) != entry.size:
-        size = "more" if len(data) > entry.size else f"{len(data)} bytes instead"
+        # of a file that is too large no more is read than it takes to see that
+        size = "more than" if len(data) > entry.size else f"{len(data)} bytes instead of"
         raise IntegrityError(
-            f"{place}: has {size} of the {entry.size} bytes that the manifest says; "
+            f"{place}: has {size} the {entry.size} bytes that the manifest says; "
             "get the bundle again"
         )
     found = hashlib.sha256(data).hexdigest()

@@ -22,12 +22,12 @@ def free_bytes(path: Path) -> int | None:
 
 
 def storage_error(error: OSError, path: Path, needed: int) -> StorageError:
-    """A `StorageError` for a failed write, with the path and the bytes needed and free."""
+    """A `StorageError` for a failed write, of a full disk with the bytes needed and free."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{path}: cannot be written: {error.strerror or error}")
     free = free_bytes(path)
     numbers = f"{needed} bytes are needed, {'unknown' if free is None else free} bytes are free"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"{path}: the disk is full: {numbers}; free some space and try again")
-    return StorageError(f"{path}: cannot be written: {error.strerror or error}; {numbers}")
+    return StorageError(f"{path}: the disk is full: {numbers}; free some space and try again")
 
 
 def ensure_free(path: Path, needed: int) -> None:

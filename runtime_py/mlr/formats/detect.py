@@ -12,7 +12,7 @@ from mlr.formats.source import ByteSource
 
 __all__ = ["PACKAGEABLE", "Detected", "detect", "require_packageable"]
 
-PACKAGEABLE = ("GGUF",)
+PACKAGEABLE = "GGUF, or a folder with safetensors and config.json"
 _HEAD_BYTES = 1 << 16
 _SAFETENSORS_MAX_HEADER = 100_000_000  # the format's own limit
 
@@ -123,9 +123,7 @@ def require_packageable(source: ByteSource) -> Detected:
         detail = "is named like GGUF but does not begin with the bytes 'GGUF': it is corrupted"
     else:
         detail = f"is {found.title}"
-    raise UnsupportedModelError(
-        f"{source.name}: {detail}; what can be packaged: {', '.join(PACKAGEABLE)}"
-    )
+    raise UnsupportedModelError(f"{source.name}: {detail}; what can be packaged: {PACKAGEABLE}")
 
 
 def _by_content(head: bytes, source: ByteSource) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -133,7 +134,10 @@ async def _serve(
         with _noted_signals() as signals:
             try:
                 await _Server(config, work, ready).serve([listener])
-            except OSError as error:  # another process took the port while the models loaded
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                # another process took the port while the models loaded
                 raise _cannot_listen(host, port, error) from None
     return INTERRUPTED if signal.SIGINT in signals else 0
 

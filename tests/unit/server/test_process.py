@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -23,6 +24,16 @@ def fails(*arguments: str | Path) -> tuple[int, str]:
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     return done.returncode, done.stderr
+
+
+def test_nobody_reads_where_it_listens(tiny_bundle: Path) -> None:
+    """Which is no trouble with the port."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = serve_command(tiny_bundle, "--port", "0")
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -124,7 +124,11 @@ def test_wrong_usage_has_status_2(
         (["package", "broken.gguf", "--out", "o", "--shard-size", "1"], 2, "multiple of 64 KiB"),
         (["package", "several", "--out", "out"], 2, "name one of them: a.gguf, b.gguf"),
         (["package", "other", "--out", "out"], 2, "no GGUF file; it holds m.onnx (ONNX)"),
-        (["package", "empty", "--out", "out"], 2, "empty holds no GGUF file"),
+        (
+            ["package", "empty", "--out", "out"],
+            2,
+            "empty holds no GGUF file; what can be packaged: ",
+        ),
         (["inspect", "nowhere"], 2, "there is no such file or folder"),
         (["inspect", "model.onnx"], 4, "is ONNX"),
         (["inspect", "bundle"], 3, "schema: must be"),

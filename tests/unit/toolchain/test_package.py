@@ -20,6 +20,7 @@ from mlr.errors import (
     TokenizerError,
     UnsupportedModelError,
 )
+from mlr.formats.detect import PACKAGEABLE
 from mlr.formats.gguf import read_gguf
 from mlr.formats.source import BytesSource, FileSource
 from mlr.tokenizer import load_tokenizer
@@ -378,7 +379,7 @@ def test_another_format_is_named(tmp_path: Path, progress: Progress) -> None:
     source = tmp_path / "model.onnx"
     source.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x10" + bytes(16))
     caught = refusal(source, tmp_path, progress)
-    assert str(caught).endswith("model.onnx: is ONNX; what can be packaged: GGUF")
+    assert str(caught).endswith(f"model.onnx: is ONNX; what can be packaged: {PACKAGEABLE}")
 
 
 def test_a_source_with_another_hash_than_it_should_have(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import mlr_build.staging as staging
-from mlr.bundle.storage import ensure_free
+from mlr.bundle.storage import ensure_free, storage_error
 from mlr.errors import RequestError, StorageError
 from mlr_build.staging import staged_directory
 
@@ -200,6 +201,11 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, environment: dict[str, str]) -> N
         process.send_signal(signal.SIGINT)
         process.wait(10)
     assert names(tmp_path) == []
+
+
+def test_numbers_of_bytes_are_for_a_full_disk(tmp_path: Path) -> None:
+    refused = storage_error(PermissionError(errno.EACCES, "Permission denied"), tmp_path, 5)
+    assert str(refused) == f"{tmp_path}: cannot be written: Permission denied"
 
 
 def test_too_little_space_is_said_beforehand(tmp_path: Path) -> None:
