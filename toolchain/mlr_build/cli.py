@@ -15,7 +15,7 @@ _COMMANDS = ("package", "inspect", "site", "worker")
 
 _EXIT_STATUSES = """\
 exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
-5 could not be fetched; 6 no space; 130 interrupted; 141 nobody read the output
+5 could not be fetched; 6 no space; 7 the engine failed; 130 interrupted; 141 nobody read the output
 """
 
 

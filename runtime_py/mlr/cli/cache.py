@@ -14,6 +14,7 @@ __all__ = ["configure", "execute"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.epilog = "The folder is $MLR_CACHE, or without that in the platform's place for caches."
     parser.add_argument(
         "action",
         choices=("list", "size", "clear"),

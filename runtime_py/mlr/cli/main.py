@@ -21,6 +21,13 @@ COMMANDS = {
     "cache": "show or empty the cache of downloaded bundles",
 }
 
+EPILOG = """\
+`mlr COMMAND --help` shows the options of a command.
+
+exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
+5 could not be fetched; 6 no room; 7 the engine failed; 130 interrupted; 141 nobody read the output
+"""
+
 
 class _ShowVersion(argparse.Action):
     """`--version`, reading the version only when it is asked for."""
@@ -37,7 +44,8 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlr",
         description="Run model bundles: the same tokens natively and on the web.",
-        epilog="`mlr COMMAND --help` shows the options of a command.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action=_ShowVersion, nargs=0, help="show the version and leave"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
-from mlr import __version__
+from mlr import __version__, errors
 from mlr.cli.main import COMMANDS, main
+from mlr.terminal import BROKEN_PIPE, INTERRUPTED
+from mlr_build.cli import main as mlr_build
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -36,6 +40,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert leaving.value.code == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("program", [main, mlr_build])
+def test_help_says_what_every_exit_status_means(
+    program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        program(["--help"])
+    _, _, statuses = capsys.readouterr().out.partition("exit status: ")
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    meant = {0, 2, INTERRUPTED, BROKEN_PIPE, *(kind.exit_status for kind in kinds)}
+    assert {int(number) for number in re.findall(r"\d+", statuses)} >= meant
 
 
 @pytest.mark.parametrize("command", COMMANDS)
