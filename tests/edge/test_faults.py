@@ -298,7 +298,7 @@ def test_what_is_asked_for_wrongly(ask: Ask) -> None:
 def test_arguments_of_a_wrong_kind(ask: Ask) -> None:
     """Plain JavaScript has no types: none of it may look like an engine that failed."""
     answers = ask("kinds")
-    assert codes(answers) == ["request"] * 13
+    assert codes(answers) == ["request"] * 20
     assert "unknown option thread of load" in answers[0]["message"]
 
 

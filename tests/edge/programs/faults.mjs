@@ -78,6 +78,8 @@ const scenarios = {
     await outcome(load(bundle, { ...OPTIONS, timeout: -1 })),
     await outcome(load(5)),
     await outcome(load(null)),
+    await outcome(load(bundle, null)),
+    await outcome(load(bundle, { ...OPTIONS, signal: 5 })),
     ...(await withModel(async (model) => [
       await outcome(model.generate(undefined)),
       await outcome(model.generate(5)),
@@ -87,6 +89,11 @@ const scenarios = {
       await outcome(model.tokenize(5)),
       await outcome(model.detokenize("x")),
       await outcome(generate(model, { stop: () => "." })),
+      await outcome(model.generate(PROMPT, null)),
+      await outcome(model.generate(PROMPT, { signal: null })),
+      await outcome(model.stream(PROMPT, "fast").next()),
+      await outcome(model.embed(PROMPT, null)),
+      await outcome(model.tokenize(PROMPT, null)),
     ])),
   ],
   cancelled: () =>

@@ -3,6 +3,7 @@ import { MlrError } from "../shared/errors";
 import type { EngineOptions, LoadProgress, PythonModelInfo } from "../shared/protocol";
 import { Connection } from "./connection";
 import { loadThrough, Model } from "./model";
+import { asOptions } from "./options";
 
 export interface LoadOptions extends EngineOptions {
   /** Hears how far loading is. What it throws ends the load, which rejects with it. */
@@ -20,7 +21,7 @@ export interface LoadOptions extends EngineOptions {
  */
 export async function load(bundleUrl: string | URL, options: LoadOptions = {}): Promise<Model<PythonModelInfo>> {
   const start = performance.now();
-  const { onProgress, signal, ...engineOptions } = options;
+  const { onProgress, signal, ...engineOptions } = asOptions(options);
   signal?.throwIfAborted();
   if (!isSecureContext) {
     throw new MlrError(

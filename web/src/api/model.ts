@@ -1,6 +1,7 @@
 import { MlrError } from "../shared/errors";
 import type { Chat, Completion, GenerateOptions, ModelInfo, Prompt, Token } from "../shared/protocol";
 import type { Connection } from "./connection";
+import { asOptions } from "./options";
 import { TokenStream } from "./stream";
 
 const CLOSE_MS = 1000; // how long a worker may take to end by itself
@@ -30,7 +31,8 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
   }
 
   /** The token ids of a text, with the model's own begin token unless `addSpecial` is false. */
-  async tokenize(text: string, { addSpecial = true } = {}): Promise<number[]> {
+  async tokenize(text: string, options: { addSpecial?: boolean } = {}): Promise<number[]> {
+    const { addSpecial = true } = asOptions(options);
     return (await this.connection.ask({ type: "tokenize", text, addSpecial }).answer) as number[];
   }
 
@@ -53,9 +55,10 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
 
   #start(
     prompt: AnyPrompt,
-    { signal, ...options }: Generating,
+    given: Generating,
     onToken: ((token: Token) => void) | undefined,
   ): { answer: Promise<Completion>; stop: () => void } {
+    const { signal, ...options } = asOptions(given);
     signal?.throwIfAborted();
     const tokens = onToken !== undefined;
     const { id, answer } = this.connection.ask({ type: "generate", prompt, options, tokens }, onToken);

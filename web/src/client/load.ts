@@ -1,6 +1,7 @@
 import { platform } from "#platform";
 import { Connection } from "../api/connection";
 import { loadThrough } from "../api/model";
+import { asOptions } from "../api/options";
 import { MlrError } from "../shared/errors";
 import type { EngineOptions, LoadProgress, ModelInfo } from "../shared/protocol";
 import { Model } from "./model";
@@ -23,7 +24,7 @@ export interface LoadOptions extends EngineOptions {
  */
 export async function load(location: string | URL, options: LoadOptions = {}): Promise<Model> {
   const start = performance.now();
-  const { onProgress, signal, ...engineOptions } = options;
+  const { onProgress, signal, ...engineOptions } = asOptions(options);
   signal?.throwIfAborted();
   if ("isSecureContext" in globalThis && !isSecureContext) {
     throw new MlrError(

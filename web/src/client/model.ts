@@ -1,4 +1,5 @@
 import { Model as BaseModel } from "../api/model";
+import { asOptions } from "../api/options";
 import type { Chat, Embeddings, EmbedOptions, ModelInfo, Prompt } from "../shared/protocol";
 
 /** A loaded model. It runs one generation at a time; further ones wait for their turn. */
@@ -22,7 +23,7 @@ export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
    * long text that is not to be cut.
    */
   async embed(texts: string | Prompt[], options: EmbedOptions = {}): Promise<Embeddings> {
-    const request = { type: "embed", texts: typeof texts === "string" ? [texts] : texts, options } as const;
+    const request = { type: "embed", texts: typeof texts === "string" ? [texts] : texts, options: asOptions(options) } as const;
     return (await this.connection.ask(request).answer) as Embeddings;
   }
 }

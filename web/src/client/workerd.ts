@@ -4,6 +4,7 @@
  */
 import { Connection } from "../api/connection";
 import { loadThrough } from "../api/model";
+import { asOptions } from "../api/options";
 import { platform } from "#platform";
 import type { Fetch, WorkerPort } from "../platform/platform";
 import { Runner } from "../runner/runner";
@@ -29,7 +30,7 @@ export interface LoadOptions extends UsualOptions {
 /** As elsewhere, with the kernel's module. A bundle's location is a URL, also with a `fetch` of one's own. */
 export async function load(location: string | URL, options: LoadOptions): Promise<Model> {
   const start = performance.now();
-  const { onProgress, signal, module, fetch = platform.fetch, ...engineOptions } = options;
+  const { onProgress, signal, module, fetch = platform.fetch, ...engineOptions } = asOptions(options);
   signal?.throwIfAborted();
   if (!(module instanceof WebAssembly.Module)) {
     throw new MlrError("RequestError", 'module must be the kernel: import module from "mlr/kernel-relaxed.wasm"');
