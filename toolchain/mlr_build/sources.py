@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlr.bundle.manifest import MANIFEST_NAME
 from mlr.errors import RequestError
 from mlr.formats.detect import PACKAGEABLE, detect, require_packageable
 from mlr.formats.source import ByteSource, FileSource
@@ -88,6 +89,8 @@ def open_source(
 def _open_path(path: Path, progress: Progress, quantization: str) -> Iterator[OpenedSource]:
     if not path.exists():
         raise RequestError(f"{path}: there is no such file or folder")
+    if (path / MANIFEST_NAME).is_file():
+        raise RequestError(f"{path} is a bundle already")
     if path.is_dir() and is_huggingface(path) and not any(path.glob("*.gguf")):
         from mlr_build.hf_source import converted
         from mlr_build.hf_weights import weight_files

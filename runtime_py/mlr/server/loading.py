@@ -56,8 +56,11 @@ async def load_models(
             kv_type=kv_type,
             draft=draft,
         )
-        with progress(name) as on_progress:
-            model = await load_it(on_progress=on_progress)
+        try:
+            with progress(name) as on_progress:
+                model = await load_it(on_progress=on_progress)
+        except RequestError as error:  # what is asked for may suit the others
+            raise RequestError(f"{name}: {error}") from None
         files = BundleFiles(bundle, host.disk_cache())
         served.append(ServedModel(name, model, load_it, files, Turns(parallel=parallel)))
         stack.push_async_callback(served[-1].close)

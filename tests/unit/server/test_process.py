@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -109,6 +110,13 @@ def test_two_of_one_name(tiny_bundle: Path, tmp_path: Path) -> None:
     status, err = fails(tiny_bundle, copy, "--port", "0")
     assert status == 2
     assert "'tiny'" in err
+
+
+def test_what_does_not_suit_one_of_several_bundles(tiny_bundle: Path, bert_bundle: Path) -> None:
+    status, err = fails(tiny_bundle, bert_bundle, "--context-length", "8192", "--port", "0")
+    name = json.loads((bert_bundle / "manifest.json").read_bytes())["name"]
+    assert status == 2
+    assert f"{name}: context_length must be between 1 and the model's " in err
 
 
 def test_beyond_this_machine_it_warns(tiny_bundle: Path) -> None:

@@ -129,6 +129,7 @@ def test_wrong_usage_has_status_2(
             2,
             "empty holds no GGUF file; what can be packaged: ",
         ),
+        (["package", "bundle", "--out", "out"], 2, "bundle is a bundle already"),
         (["inspect", "nowhere"], 2, "there is no such file or folder"),
         (["inspect", "model.onnx"], 4, "is ONNX"),
         (["inspect", "bundle"], 3, "schema: must be"),
