@@ -186,6 +186,24 @@ def test_a_closed_model_says_so(opened: Tab) -> None:
     assert "closed" in result[1]
 
 
+def test_a_stream_whose_model_is_closed_says_so(opened: Tab) -> None:
+    result = opened.run("""
+        const model = await mlr.load("/bundles/tiny/", {threads: 2});
+        const stream = model.stream("hello", {maxTokens: 1e6});
+        await stream.next();
+        const closing = model.close();
+        try {
+          for await (const token of stream) if (token.id < 0) break;
+          return "it ended";
+        } catch (error) {
+          return [error.name, error.code, stream.completion];
+        } finally {
+          await closing;
+        }
+    """)
+    assert result == ["EngineError", "engine", None]
+
+
 def test_too_little_memory_is_refused_before_the_download(opened: Tab, site: Site) -> None:
     opened.run("await mlr.cache.clear('tiny')")
     result = opened.run("return await mlr.load('/bundles/tiny/', {memoryLimit: 1e6})")
