@@ -145,7 +145,7 @@ INLINE void mix(const Rows *rows, uint32_t r, uint32_t count, const int16_t *val
 #pragma clang loop unroll(disable) vectorize(disable)
   for (uint32_t p = 0; p < pairs; p++, values += 2 * width, w += 2)
     for (uint32_t j = 0; j < count; j++) {
-      v128_t two = wasm_v128_load32_splat(w + 2 * j * BLOCK);
+      v128_t two = splat_32(w + 2 * j * BLOCK);
       for (uint32_t i = 0; i < vectors; i++)
         acc[j][i] = wasm_i32x4_add(acc[j][i], wasm_i32x4_dot_i16x8(two, wasm_v128_load(values + 8 * i)));
     }

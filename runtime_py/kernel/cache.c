@@ -91,15 +91,15 @@ static float unpack_8(const Cells *cells, uint64_t at, uint32_t column, uint32_t
   for (uint32_t i = 0; i < blocks; i++) largest = larger(f16_to_f32(scales[i] & 0x7fff), largest);
   float scale = key ? key_scale(127.0f * __builtin_sqrtf((float)dim) * largest) : value_scale(127.0f * largest);
   float inverse = 1.0f / scale;
-  const v128_t magic = wasm_f32x4_const_splat(0x1.8p23f);
+  const v128_t rounder = wasm_f32x4_const_splat(ROUNDER);
   for (uint32_t start = column; start < column + columns; start += SCALED) {
     v128_t factor = wasm_f32x4_splat(f16_to_f32(scales[start / SCALED]) * inverse);
     for (uint32_t i = start; i < min_u32(start + SCALED, column + columns); i += 8) {
       v128_t eight = wasm_i16x8_load8x8(q + i);
       v128_t low = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(eight));
       v128_t high = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(eight));
-      low = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(low, factor), magic), magic);
-      high = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(high, factor), magic), magic);
+      low = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(low, factor), rounder), rounder);
+      high = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(high, factor), rounder), rounder);
       wasm_v128_store(out + i - column, wasm_i16x8_narrow_i32x4(low, high));
     }
   }

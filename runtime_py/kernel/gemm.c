@@ -53,7 +53,10 @@ INLINE Sums dots(const uint8_t *w, const Pair *pair, uint32_t column, uint32_t c
     for (uint32_t v = 0; v < VECTORS; v++) sums.v[t][v] = start;
   }
   Group x0 = group_at(&pair->row[0], column), x1 = group_at(&pair->row[1], column);
-  KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4, w += TILES * 4 * TILE, x0 += GROUP, x1 += GROUP) {
+  const uint32_t turn = TILES * 4 * TILE;
+  w -= turn, x0 -= GROUP, x1 -= GROUP;
+  KEEP_LOOP for (uint32_t k = 0; k < columns; k += 4) {
+    w += turn, x0 += GROUP, x1 += GROUP; /* here, or 32-bit addresses are extended once more */
     __asm__("" : "+r"(w), "+r"(x0), "+r"(x1)); /* so that loads take offsets from these addresses */
     v128_t weight[VECTORS];
     for (uint32_t v = 0; v < VECTORS; v++) weight[v] = wasm_v128_load(w + 16 * v);

@@ -30,9 +30,9 @@ float key_scale(float norm) { return larger(norm / LARGEST_NORM, SMALLEST_SCALE 
 float value_scale(float largest) { return larger(largest / LARGEST_VALUE, SMALLEST_SCALE / SCALE_UNIT); }
 
 INLINE v128_t round_4(const float *x, v128_t inverse) {
-  const v128_t magic = wasm_f32x4_const_splat(0x1.8p23f); /* its last place is 1 */
-  v128_t rounded = wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(x), inverse), magic);
-  return wasm_i32x4_sub(rounded, magic);
+  const v128_t rounder = wasm_f32x4_const_splat(ROUNDER);
+  v128_t rounded = wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(x), inverse), rounder);
+  return wasm_i32x4_sub(rounded, rounder);
 }
 
 /* x (head_dim) divided by a scale as stored, rounded; out (head_width), the rest zeros. */

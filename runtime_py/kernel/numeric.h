@@ -24,6 +24,19 @@ INLINE v128_t constant(v128_t v) {
   return v;
 }
 
+/* Four bytes, four times. Wasmtime's compiler makes a splat out of a scalar load, two more instructions
+ * of the vector units. A vector load and a shuffle are one; what is read beyond is some other part of
+ * the state. The empty `asm` keeps clang from making a splat of them again. */
+#ifdef MLR_NARROW
+INLINE v128_t splat_32(const void *p) {
+  v128_t v = wasm_v128_load(p);
+  __asm__("" : "+r"(v));
+  return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
+}
+#else
+INLINE v128_t splat_32(const void *p) { return wasm_v128_load32_splat(p); }
+#endif
+
 /* Four f16 held in the low halves of sign-extended 32-bit lanes, as f32. The exponent and the
  * fraction move into place and 2^112 makes up for the other bias; subnormals come out right.
  * Infinities and NaN become numbers of 65536 and more: they have no meaning in weights. */
@@ -47,6 +60,10 @@ INLINE uint16_t f32_to_f16(float f) {
   return (uint16_t)(sign | ((bits + 0xc8000fffu + ((bits >> 13) & 1u)) >> 13));
 }
 
+/* Added to a number below 2^22 it leaves the nearest integer, ties to even, in the last places. Hosts
+ * make one instruction of an addition and several of a conversion. */
+#define ROUNDER 0x1.8p23f
+
 /* exp of four floats: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial for exp(r) (Cephes
  * expf coefficients, error under 2 units in the last place), then 2^n by the exponent bits.
  * Below -87.3 the result is 0, above 88.7 it saturates at about 2^127. */
@@ -54,7 +71,9 @@ INLINE v128_t exp_f32x4(v128_t x) {
   v128_t low = wasm_f32x4_lt(x, wasm_f32x4_const_splat(-87.33654f));
   x = wasm_f32x4_pmin(wasm_f32x4_const_splat(88.02f), x);
   x = wasm_f32x4_pmax(wasm_f32x4_const_splat(-87.33654f), x);
-  v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.44269504f)));
+  v128_t rounder = wasm_f32x4_const_splat(ROUNDER);
+  v128_t shifted = wasm_f32x4_add(wasm_f32x4_mul(x, wasm_f32x4_const_splat(1.44269504f)), rounder);
+  v128_t n = wasm_f32x4_sub(shifted, rounder);
   v128_t r = wasm_f32x4_sub(x, wasm_f32x4_mul(n, wasm_f32x4_const_splat(0.693359375f)));
   r = wasm_f32x4_sub(r, wasm_f32x4_mul(n, wasm_f32x4_const_splat(-2.12194440e-4f)));
   v128_t p = wasm_f32x4_const_splat(1.9875691500e-4f);
@@ -67,7 +86,7 @@ INLINE v128_t exp_f32x4(v128_t x) {
 #undef STEP
   p = wasm_f32x4_mul(p, wasm_f32x4_mul(r, r));
   p = wasm_f32x4_add(wasm_f32x4_add(p, r), wasm_f32x4_const_splat(1.0f));
-  v128_t exponent = wasm_i32x4_shl(wasm_i32x4_trunc_sat_f32x4(n), 23);
+  v128_t exponent = wasm_i32x4_shl(shifted, 23);
   return wasm_v128_andnot(wasm_i32x4_add(p, exponent), low);
 }
 /* For |x| < 0.625 an odd polynomial (Cephes tanhf), else 1 - 2 / (exp(2 |x|) + 1) with x's sign. */

@@ -5,7 +5,7 @@
 #include "tile.h"
 
 enum {
-  CHUNK = 512, /* columns: two super-blocks of the K types */
+  CHUNK = 1024, /* columns: four super-blocks of the K types */
 #ifdef __wasm_relaxed_simd__
   TILES = 2, /* side by side */
 #else

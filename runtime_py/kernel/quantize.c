@@ -8,19 +8,25 @@ bool uses_block32(uint32_t type) { return type_block(type) == 32; }
 bool uses_block256(uint32_t type) { return type_block(type) == 256; }
 
 INLINE float largest_magnitude(const float *x, uint32_t n) {
-  v128_t largest = wasm_f32x4_const_splat(0.0f);
-  for (uint32_t i = 0; i < n; i += 4)
-    largest = wasm_f32x4_pmax(largest, wasm_f32x4_abs(wasm_v128_load(x + i)));
-  return largest_f32x4(largest);
+  v128_t most = wasm_f32x4_const_splat(0.0f), least = most;
+  for (uint32_t i = 0; i < n; i += 4) {
+    v128_t four = wasm_v128_load(x + i);
+    most = wasm_f32x4_pmax(most, four);
+    least = wasm_f32x4_pmin(least, four);
+  }
+  return largest_f32x4(wasm_f32x4_pmax(most, wasm_f32x4_neg(least)));
 }
 
-/* Eight values times `inverse`, rounded, as int16; the saturation never shows on finite input. */
+/* Four values times `inverse`, rounded. What is not a number becomes -127 in every host. */
+INLINE v128_t round4(const float *x, v128_t inverse) {
+  const v128_t rounder = wasm_f32x4_const_splat(ROUNDER), lowest = wasm_f32x4_const_splat(ROUNDER - 127.0f);
+  v128_t shifted = wasm_f32x4_add(wasm_f32x4_mul(wasm_v128_load(x), inverse), rounder);
+  return wasm_i32x4_sub(wasm_f32x4_pmax(lowest, shifted), rounder);
+}
+/* Eight of them as int16; that they are held to 127 never shows on finite input. */
 INLINE v128_t round8(const float *x, v128_t inverse) {
-  v128_t low = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x), inverse));
-  v128_t high = wasm_f32x4_nearest(wasm_f32x4_mul(wasm_v128_load(x + 4), inverse));
-  v128_t q = wasm_i16x8_narrow_i32x4(wasm_i32x4_trunc_sat_f32x4(low), wasm_i32x4_trunc_sat_f32x4(high));
-  q = wasm_i16x8_min(q, wasm_i16x8_const_splat(127));
-  return wasm_i16x8_max(q, wasm_i16x8_const_splat(-127));
+  v128_t q = wasm_i16x8_narrow_i32x4(round4(x, inverse), round4(x + 4, inverse));
+  return wasm_i16x8_min(q, wasm_i16x8_const_splat(127));
 }
 
 /* 32 values of row-relative column `k`: rounded, stored, summed. */

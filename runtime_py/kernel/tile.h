@@ -55,15 +55,6 @@ typedef struct {
 typedef v128_t Sum;
 enum { NARROW = 1 };
 
-/* Wasmtime's compiler makes a splat out of a scalar load, two more instructions of the vector units.
- * A vector load and a shuffle are one; what is read beyond is some other part of the state. The
- * empty `asm` keeps clang from making a splat of them again. */
-INLINE v128_t splat_32(const void *p) {
-  v128_t v = wasm_v128_load(p);
-  __asm__("" : "+r"(v));
-  return wasm_i32x4_shuffle(v, v, 0, 0, 0, 0);
-}
-
 INLINE Sum sum_zero(void) { return wasm_i16x8_const_splat(0); }
 INLINE Sum sum_offset(const Row *x, uint32_t column, uint32_t columns, int32_t offset) {
   const int16_t *minus = columns == 32 ? x->minus32 + column / 16 : x->minus16 + column / 8;
@@ -83,7 +74,6 @@ INLINE v128_t every_second(v128_t s, uint32_t from) {
 #else
 enum { NARROW = 0 };
 
-INLINE v128_t splat_32(const void *p) { return wasm_v128_load32_splat(p); }
 #ifdef __wasm_relaxed_simd__
 typedef v128_t Sum;
 
