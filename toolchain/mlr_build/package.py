@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,11 @@ from mlr.bundle.manifest import (
 )
 from mlr.bundle.manifest_reader import parse_manifest
 from mlr.bundle.variant_reader import MAX_CHUNK_BYTES
-from mlr.errors import FormatError, IntegrityError, RequestError
-from mlr.formats.expected_tensors import NOT_FINITE
-from mlr.formats.gguf import GgufFile
+from mlr.errors import IntegrityError, RequestError
 from mlr.formats.source import ByteSource
 from mlr.tokenizer import Tokenizer
 from mlr_build import __version__
+from mlr_build.finite import FiniteCheck
 from mlr_build.plan import BundlePlan, plan_bundle, tensor_entries
 from mlr_build.progress import Advance, Progress
 from mlr_build.sources import OpenedSource
@@ -74,13 +73,11 @@ def package(
 ) -> PackageResult:
     """Make a bundle of a model at `out`: all of it, or nothing.
 
-    Raises what `plan_bundle` and `staged_directory` raise, `FormatError` for a norm or a bias that
-    is not finite, and `IntegrityError` when the source does not have the SHA-256 that it should
-    have.
+    Raises what `plan_bundle` and `staged_directory` raise, `FormatError` for numbers that are not
+    finite, and `IntegrityError` when the source does not have the SHA-256 that it should have.
     """
     check_shard_size(shard_size)
     plan = plan_bundle(opened, name)
-    _check_vectors(plan.gguf, opened.source)
     tokenizer_json, notes = _tokenizer_json(plan)
     size = opened.source.size
     small = [plan.tokenizer, tokenizer_json or b"", *plan.files.values()]
@@ -89,8 +86,9 @@ def package(
         (staging / "shards").mkdir()
         chunk_size = math.gcd(shard_size, MAX_CHUNK_BYTES)
         with progress.step(f"Packaging {plan.name}", size) as advance:
+            see = FiniteCheck(plan.gguf).see
             shards, sha256 = write_shards(
-                opened.source, staging / "shards", shard_size, chunk_size, advance
+                opened.source, staging / "shards", shard_size, chunk_size, see, advance
             )
         if opened.sha256 is not None and sha256 != opened.sha256:
             raise IntegrityError(
@@ -107,21 +105,17 @@ def package(
     return PackageResult(out, manifest, total, notes)
 
 
-def _check_vectors(gguf: GgufFile, source: ByteSource) -> None:
-    """Raise `FormatError` for norms and biases that are not finite: engines would refuse them."""
-    for tensor in gguf.tensors:
-        if len(tensor.shape) > 1:
-            continue
-        data = source.read_at(tensor.offset, tensor.size)
-        if not all(math.isfinite(value) for (value,) in struct.iter_unpack("<f", data)):
-            raise FormatError(gguf.name, tensor.name, tensor.offset, NOT_FINITE)
-
-
 def write_shards(
-    source: ByteSource, directory: Path, shard_size: int, chunk_size: int, advance: Advance
+    source: ByteSource,
+    directory: Path,
+    shard_size: int,
+    chunk_size: int,
+    see: Callable[[int, bytes], None],
+    advance: Advance,
 ) -> tuple[tuple[Shard, ...], str]:
     """Cut the source into shards; gives them and the SHA-256 of the whole.
 
+    `see` gets every chunk with its offset before it is written, and may raise.
     A second thread hashes the whole file while this one hashes and writes shards and chunks.
     """
     whole = hashlib.sha256()
@@ -135,6 +129,7 @@ def write_shards(
             with incoming.open("wb") as file:
                 for offset in range(start, end, chunk_size):
                     data = source.read_at(offset, min(chunk_size, end - offset))
+                    see(offset, data)
                     waiting.append(pool.submit(whole.update, data))
                     digest.update(data)
                     chunks.append(hashlib.sha256(data).hexdigest())

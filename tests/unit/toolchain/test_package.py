@@ -307,19 +307,24 @@ def test_an_error_in_the_metadata_has_the_offset_of_the_key(
     assert source.read_bytes().index(b"llama.context_length") < caught.offset
 
 
-def test_a_vector_that_is_not_finite_is_named(
-    model: Path, tmp_path: Path, progress: Progress
+@pytest.mark.parametrize("name", ["blk.1.ffn_norm.weight", "blk.0.ffn_down.weight"])
+def test_numbers_that_are_not_finite_leave_no_bundle(
+    model: Path, tmp_path: Path, progress: Progress, name: str
 ) -> None:
+    """The last number of a vector, a scale in the middle of a quantized matrix."""
     with FileSource(model) as source:
-        (tensor,) = (t for t in read_gguf(source).tensors if t.name == "blk.1.ffn_norm.weight")
+        (tensor,) = (t for t in read_gguf(source).tensors if t.name == name)
     data = bytearray(model.read_bytes())
-    for value in (math.nan, math.inf, -math.inf):
-        struct.pack_into("<f", data, tensor.offset + tensor.size - 4, value)
-        (tmp_path / "odd.gguf").write_bytes(data)
-        caught = refusal(tmp_path / "odd.gguf", tmp_path, progress)
-        assert isinstance(caught, FormatError)
-        assert (caught.field, caught.offset) == (tensor.name, tensor.offset)
-        assert "infinite numbers or NaN" in caught.problem
+    if tensor.type == "F32":
+        struct.pack_into("<f", data, tensor.offset + tensor.size - 4, math.inf)
+    else:
+        assert tensor.type == "Q4_0"
+        struct.pack_into("<e", data, tensor.offset + 18 * 1000, math.nan)
+    (tmp_path / "odd.gguf").write_bytes(data)
+    with pytest.raises(FormatError, match="infinite numbers or NaN") as caught:
+        make(tmp_path / "odd.gguf", tmp_path / "bundle", progress, shard_size=1 << 16)
+    assert (caught.value.field, caught.value.offset) == (tensor.name, tensor.offset)
+    assert left_behind(tmp_path) == ["odd.gguf"]
 
 
 def one_tensor(path: Path, architecture: str) -> Path:
