@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { locate, platform } from "#platform";
 import { MlrError } from "../shared/errors";
 import type { EngineOptions, LoadProgress, PythonModelInfo } from "../shared/protocol";
 import { Connection } from "./connection";
@@ -30,7 +30,7 @@ export async function load(bundleUrl: string | URL, options: LoadOptions = {}): 
         "open the page over https, or on this machine as http://localhost",
     );
   }
-  const url = platform.resolve(bundleUrl).href;
+  const url = locate(bundleUrl).href;
   const worker = new Worker(new URL("./engine.js", import.meta.url), { type: "module" });
   const connection = new Connection(platform.connect(worker), onProgress);
   const request = { type: "load", url, options: engineOptions } as const;

@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { locate, platform } from "#platform";
 import { Connection } from "../api/connection";
 import { loadThrough } from "../api/model";
 import { asOptions } from "../api/options";
@@ -33,7 +33,7 @@ export async function load(location: string | URL, options: LoadOptions = {}): P
         "open it over https, or on this machine as http://localhost",
     );
   }
-  const url = platform.resolve(location).href;
+  const url = locate(location).href;
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const connection = new Connection(platform.connect(worker), onProgress);
   const request = { type: "load", url, options: engineOptions } as const;

@@ -5,9 +5,11 @@
 import { Connection } from "../api/connection";
 import { loadThrough } from "../api/model";
 import { asOptions } from "../api/options";
-import { platform } from "#platform";
-import type { Fetch, WorkerPort } from "../platform/platform";
+import { locate } from "#platform";
+import { scope } from "#scope";
+import type { WorkerPort } from "../platform/platform";
 import { Runner } from "../runner/runner";
+import type { Fetch } from "../scope/scope";
 import { STALL_MS } from "../shards/network";
 import { MlrError } from "../shared/errors";
 import type { ModelInfo, Reply, Request } from "../shared/protocol";
@@ -30,12 +32,12 @@ export interface LoadOptions extends UsualOptions {
 /** As elsewhere, with the kernel's module. A bundle's location is a URL, also with a `fetch` of one's own. */
 export async function load(location: string | URL, options: LoadOptions): Promise<Model> {
   const start = performance.now();
-  const { onProgress, signal, module, fetch = platform.fetch, ...engineOptions } = asOptions(options);
+  const { onProgress, signal, module, fetch = scope.fetch, ...engineOptions } = asOptions(options);
   signal?.throwIfAborted();
   if (!(module instanceof WebAssembly.Module)) {
     throw new MlrError("RequestError", 'module must be the kernel: import module from "mlr/kernel-relaxed.wasm"');
   }
-  const url = platform.resolve(location).href;
+  const url = locate(location).href;
   const connection = new Connection(inThisThread(module, fetch), onProgress);
   const request = { type: "load", url, options: engineOptions } as const;
   return new Model(await loadThrough<ModelInfo>(connection, request, signal, start), connection);

@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { scope } from "#scope";
 import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
 import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
@@ -31,7 +31,7 @@ export class PythonHost {
   readonly notices: string[] = [];
   readonly #builds: KernelBuilds;
   readonly #helpers: Helpers;
-  readonly #network: Network = { fetch: platform.fetch, stallMs: STALL_MS };
+  readonly #network: Network = { fetch: scope.fetch, stallMs: STALL_MS };
   /** Files that Python is going to ask for. */
   readonly #early = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
   #preparation: Promise<Preparation | null> = Promise.resolve(null);

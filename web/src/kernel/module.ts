@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { scope } from "#scope";
 import { MlrError } from "../shared/errors";
 
 /** The kernel's exports; `runtime_py/kernel/open.c` describes them. */
@@ -82,7 +82,7 @@ const MAGIC = 0x6d736100; // "\0asm", little-endian
 
 /** Throws `FetchError`, also where a server answers with a page of its own instead of the file. */
 async function wasm(url: URL): Promise<ArrayBuffer> {
-  const response = await platform.fetch(url.href);
+  const response = await scope.fetch(url.href);
   if (!response.ok) throw new MlrError("FetchError", `${url.href}: the server answered ${response.status}`);
   const data = await response.arrayBuffer();
   if (data.byteLength < 4 || new DataView(data).getUint32(0, true) !== MAGIC) {

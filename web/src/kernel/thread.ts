@@ -1,5 +1,4 @@
 /** A worker with an instance of the kernel, which puts the weights in place, computes, or one after the other. */
-import { platform } from "#platform";
 import { scope } from "#scope";
 import { messageOf } from "../shared/errors";
 import { Feeder, KernelError } from "./feeder";
@@ -29,7 +28,7 @@ async function load({ spec, stallMs, module, memory }: LoaderRequest): Promise<v
   };
   try {
     const feeder = new Feeder(instantiate(module, memory), memory);
-    const network = { fetch: platform.fetch, stallMs };
+    const network = { fetch: scope.fetch, stallMs };
     const stored = await loadWeights(spec, feeder, network, (stage, done, total) => {
       reply({ type: "progress", stage, done, total });
     });

@@ -23,7 +23,7 @@ export async function loadWeights(
   const store = await scope.openStore(spec.location);
   const fetched = throttle(onProgress, "fetch");
   const loaded = throttle(onProgress, "load");
-  const start = store?.readInto?.(spec, feeder.room, (offset, length) => {
+  const start = await store?.readInto?.(spec, feeder.room, (offset, length) => {
     feeder.take(offset, length);
     loaded(offset + length, spec.size);
   });

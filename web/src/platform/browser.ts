@@ -1,7 +1,5 @@
-import { sendAway } from "./give_back";
 import { resolveLocation } from "./location";
-import { FAST_READING, type Platform } from "./platform";
-import { webBytes } from "./web_bytes";
+import type { Locate, Platform } from "./platform";
 import { connectWebWorker } from "./web_worker";
 
 const SINGLE_THREAD =
@@ -14,14 +12,12 @@ export const platform: Platform = {
   cores: navigator.hardwareConcurrency,
   sharesMemory: self.crossOriginIsolated,
   threadLimitReason: self.crossOriginIsolated ? null : SINGLE_THREAD,
-  reading: FAST_READING,
   memoryAvailable: () => {
     // GiB that the device has, a coarse number; absent where the browser does not tell
     const { deviceMemory } = navigator as { deviceMemory?: number };
     return Promise.resolve(deviceMemory ? deviceMemory * 2 ** 30 : null);
   },
-  resolve: (location) => resolveLocation(location, self.location.href, ["https:", "http:"]),
-  fetch: (url, options) => fetch(url, options),
-  bytes: webBytes(sendAway),
   connect: connectWebWorker,
 };
+
+export const locate: Locate = (location) => resolveLocation(location, self.location.href, ["https:", "http:"]);

@@ -1,7 +1,5 @@
-import { fetchAnything, resolvePathOrUrl } from "./files";
-import { detach } from "./give_back";
-import { FAST_READING, type Platform } from "./platform";
-import { webBytes } from "./web_bytes";
+import { locatePathOrUrl } from "./paths";
+import type { Platform } from "./platform";
 import { connectWebWorker } from "./web_worker";
 
 export const platform: Platform = {
@@ -9,10 +7,8 @@ export const platform: Platform = {
   cores: navigator.hardwareConcurrency,
   sharesMemory: true,
   threadLimitReason: null,
-  reading: FAST_READING,
   memoryAvailable: () => Promise.resolve(null), // asking takes a permission of its own
-  resolve: resolvePathOrUrl,
-  fetch: fetchAnything,
-  bytes: webBytes(detach),
   connect: connectWebWorker,
 };
+
+export const locate = locatePathOrUrl;

@@ -1,21 +1,18 @@
 import { availableParallelism, freemem } from "node:os";
 import type { Worker as NodeWorker } from "node:worker_threads";
-import { fetchAnything, resolvePathOrUrl } from "./files";
-import { nodeBytes } from "./node_bytes";
-import { FAST_READING, type Platform, type WorkerPort } from "./platform";
+import { locatePathOrUrl } from "./paths";
+import type { Platform, WorkerPort } from "./platform";
 
 export const platform: Platform = {
   name: "node",
   cores: availableParallelism(),
   sharesMemory: true,
   threadLimitReason: null,
-  reading: FAST_READING,
   memoryAvailable: () => Promise.resolve(freemem()),
-  resolve: resolvePathOrUrl,
-  fetch: fetchAnything,
-  bytes: nodeBytes,
   connect,
 };
+
+export const locate = locatePathOrUrl;
 
 /** Node's workers are of another class: the build puts it in the place of `Worker`. */
 function connect(started: Worker): WorkerPort {

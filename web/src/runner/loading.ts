@@ -105,7 +105,7 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
     tokenizer: new TextTokenizer(file, tables, specialTokens),
     chatTemplate: template && decodeTemplate(template),
   };
-  platform.bytes.giveBack(file.buffer);
+  scope.bytes.giveBack(file.buffer);
   return texts;
 }
 

@@ -1,5 +1,4 @@
 /** The worker that a model runs in. */
-import { platform } from "#platform";
 import { scope } from "#scope";
 import { openBuilds } from "../kernel/module";
 import { STALL_MS } from "../shards/network";
@@ -13,7 +12,7 @@ const kernel = {
   relaxed64: new URL("../kernel-relaxed64.wasm", import.meta.url),
 };
 const runner = new Runner(
-  (stallMs = STALL_MS) => ({ network: { fetch: platform.fetch, stallMs }, builds: openBuilds(kernel) }),
+  (stallMs = STALL_MS) => ({ network: { fetch: scope.fetch, stallMs }, builds: openBuilds(kernel) }),
   (reply) => {
     scope.post(reply);
   },

@@ -1,11 +1,17 @@
 import { parentPort } from "node:worker_threads";
 import { openFolder } from "../shards/folder";
-import type { Scope } from "./scope";
+import { fetchWith } from "./file_fetch";
+import { sendAway } from "./give_back";
+import { files, sha256 } from "./node_files";
+import { FAST_READING, type Scope } from "./scope";
 
 export const scope: Scope = {
   post: (message) => parentPort?.postMessage(message),
   onMessage: (listener) => parentPort?.on("message", listener),
-  openStore: openFolder,
+  openStore: (bundle) => openFolder(files, bundle),
+  fetch: fetchWith(files),
+  reading: FAST_READING,
+  bytes: { sha256, giveBack: sendAway },
   turn: () =>
     new Promise((resolve) => {
       setImmediate(resolve);

@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { scope } from "#scope";
 
 const PIECE = 1 << 18; // bytes
 
@@ -19,14 +19,14 @@ export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyRea
     return readPieces(body.getReader());
   }
   let buffer = new ArrayBuffer(PIECE);
-  const min = platform.reading.wholePieces ? PIECE : 1;
+  const min = scope.reading.wholePieces ? PIECE : 1;
   return {
     read: async () => {
       const { done, value } = await reader.read(new Uint8Array(buffer), { min });
       if (!value) return null;
       buffer = value.buffer;
       if (!done || value.length > 0) return value; // the last bytes may say that there are no more
-      platform.bytes.giveBack(buffer);
+      scope.bytes.giveBack(buffer);
       return null;
     },
     cancel: () => {

@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { scope } from "#scope";
 
 /** Buffers of one size that are used again: a new one for each chunk would wait for the collector. */
 export class Buffers {
@@ -16,7 +16,7 @@ export class Buffers {
 
   /** Give back the memory of those that are not in use. */
   close(): void {
-    for (const buffer of this.#free.splice(0)) platform.bytes.giveBack(buffer);
+    for (const buffer of this.#free.splice(0)) scope.bytes.giveBack(buffer);
   }
 
   /** Whoever gives bytes back uses them no more. */

@@ -1,77 +1,70 @@
-/** The files of a bundle in a folder: Node, and Deno through its `node:fs`. */
-import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+/** The files of a bundle in a folder: Node.js and Deno. */
+import { type Files, type OpenFile, readFully } from "./files";
 import type { Store, StoredFile } from "./store";
 import { neededShards, type VariantSpec } from "./variant";
 
 /** A store that reads the bundle at a `file:` URL where it lies; null for what is elsewhere. */
-export function openFolder(bundle: string): Promise<Store | null> {
+export function openFolder(files: Files, bundle: string): Promise<Store | null> {
   if (!bundle.startsWith("file:")) return Promise.resolve(null);
   return Promise.resolve({
     full: false,
-    file: (_, url) => Promise.resolve(openFile(url)),
+    file: (_, url) => Promise.resolve(openFile(files, url)),
     register: () => Promise.resolve(),
-    readInto,
+    readInto: (spec, room, take) => readInto(files, spec, room, take),
   });
 }
 
 /** The file is the user's: it is only read. */
-function openFile(url: string): StoredFile | null {
-  const file = open(url);
+function openFile(files: Files, url: string): StoredFile | null {
+  const file = open(files, url);
   if (file === null) return null;
   return {
-    size: fstatSync(file).size,
-    read: (offset, bytes) => readFully(file, offset, bytes),
+    size: file.size,
+    read: (offset, bytes) => isRead(file, offset, bytes),
     write: () => undefined,
     truncate: () => undefined,
     close: () => {
-      closeSync(file);
+      file.close();
     },
   };
 }
 
-function readInto(spec: VariantSpec, room: Uint8Array, take: (offset: number, length: number) => void): number {
+async function readInto(
+  files: Files,
+  spec: VariantSpec,
+  room: Uint8Array,
+  take: (offset: number, length: number) => void,
+): Promise<number> {
+  const sha256 = await files.hasher();
   for (const { shard, base, first } of neededShards(spec)) {
-    const file = open(shard.url);
+    const file = open(files, shard.url);
     if (file === null) return base + first * spec.chunkSize;
     try {
       for (let chunk = first; chunk < shard.chunks.length; chunk++) {
         const start = chunk * spec.chunkSize;
         const bytes = room.subarray(0, Math.min(spec.chunkSize, shard.size - start));
-        if (!readFully(file, start, bytes) || sha256(bytes) !== shard.chunks[chunk]) return base + start;
+        if (!isRead(file, start, bytes) || sha256(bytes) !== shard.chunks[chunk]) return base + start;
         take(base + start, bytes.length);
       }
     } finally {
-      closeSync(file);
+      file.close();
     }
   }
   return spec.size;
 }
 
-/** Unlike Web Crypto's, this one reads memory that is shared. */
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
-
-function open(url: string): number | null {
+function open(files: Files, url: string): OpenFile | null {
   try {
-    return openSync(new URL(url), "r");
+    return files.open(url);
   } catch {
     return null;
   }
 }
 
-function readFully(file: number, offset: number, bytes: Uint8Array): boolean {
-  let done = 0;
-  while (done < bytes.length) {
-    let count: number;
-    try {
-      count = readSync(file, bytes, done, bytes.length - done, offset + done);
-    } catch {
-      return false;
-    }
-    if (count === 0) return false;
-    done += count;
+function isRead(file: OpenFile, offset: number, bytes: Uint8Array): boolean {
+  try {
+    return readFully(file, offset, bytes);
+  } catch {
+    return false;
   }
-  return true;
 }

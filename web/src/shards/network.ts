@@ -1,4 +1,4 @@
-import type { Fetch } from "../platform/platform";
+import type { Fetch } from "../scope/scope";
 
 /** How files are fetched. */
 export interface Network {

@@ -1,4 +1,4 @@
-import { platform } from "#platform";
+import { scope } from "#scope";
 import { Buffers } from "./buffers";
 import type { Network } from "./network";
 import { Queue } from "./queue";
@@ -43,7 +43,7 @@ export async function* readVariant(
     const next = needed[started++];
     if (!next) return;
     const { shard, base, first } = next;
-    const queue = new Queue<Piece>(platform.reading.chunks);
+    const queue = new Queue<Piece>(scope.reading.chunks);
     const reader = new ShardReader(shard, spec.chunkSize, base, queue, network, buffers, abort.signal, (bytes) => {
       done += bytes;
       ready(done, total);
@@ -67,7 +67,7 @@ export async function* readVariant(
   };
 
   try {
-    for (let i = 0; i < platform.reading.shards; i++) startNext();
+    for (let i = 0; i < scope.reading.shards; i++) startNext();
     for (let current = active[0]; current; current = active[0]) {
       for (let piece = await current.queue.next(); piece; piece = await current.queue.next()) {
         yield piece;

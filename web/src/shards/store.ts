@@ -26,5 +26,5 @@ export interface Store {
    * are right taken from there. Returns where in the variant's file that ended: at a chunk that is
    * not there or wrong, or with the file. Only where files can be read into shared memory.
    */
-  readInto?(spec: VariantSpec, room: Uint8Array, take: (offset: number, length: number) => void): number;
+  readInto?(spec: VariantSpec, room: Uint8Array, take: (offset: number, length: number) => void): Promise<number>;
 }

@@ -1,5 +1,5 @@
 /** What the web has for bytes. */
-import type { Bytes } from "./platform";
+import type { Bytes } from "./scope";
 
 export function webBytes(giveBack: Bytes["giveBack"]): Bytes {
   return {
