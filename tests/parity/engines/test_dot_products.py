@@ -30,7 +30,7 @@ from mlr.engines.reference.dequantize import dequantize
 from tests.support.kernels import open_kernel
 from tests.support.weights import BLOCK, SCALES, random_matrix
 
-COLUMNS = 1280  # not whole panels of 512
+COLUMNS = 1280  # not whole panels of 1024
 ROWS = 67  # an odd number of tiles, the last one not full
 TOKENS = 64
 PASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, TOKENS)
