@@ -145,7 +145,20 @@ def codes(answers: list[dict[str, Any]]) -> list[str]:
 def test_a_missing_bundle(ask: Ask, site: Site) -> None:
     (answer,) = ask("load", f"{site.url}/nothing/")
     assert (answer["name"], answer["code"]) == ("FetchError", "fetch")
-    assert "404" in answer["message"]
+    assert "the server answered 404" in answer["message"]
+
+
+def test_a_missing_folder(ask: Ask, tmp_path: Path) -> None:
+    (answer,) = ask("load", (tmp_path / "nothing").as_uri())
+    assert (answer["name"], answer["code"]) == ("FetchError", "fetch")
+    assert str(tmp_path / "nothing" / "manifest.json") in answer["message"]
+    assert "o such file" in answer["message"]
+    assert "server" not in answer["message"]
+
+
+def test_a_bundle_by_its_manifest(ask: Ask, site: Site, bundle: Path) -> None:
+    for location in (f"{site.url}/bundle/manifest.json?x=1", (bundle / "manifest.json").as_uri()):
+        assert codes(ask("load", location)) == [""]
 
 
 @pytest.mark.parametrize("host", ["node 20", "node 24"], indirect=True)

@@ -22,10 +22,10 @@ export class Bundle {
     this.#store = store;
   }
 
-  /** Throws `FetchError`, `ManifestError`, `UnsupportedModelError`. */
+  /** `url` is its folder's or its manifest's. Throws `FetchError`, `ManifestError`, `UnsupportedModelError`. */
   static async open(url: string, network: Network, store: Store | null): Promise<Bundle> {
     const base = new URL(url);
-    if (!base.pathname.endsWith("/")) base.pathname += "/";
+    base.pathname = base.pathname.replace(/(\/manifest\.json|\/?)$/, "/");
     const place = new URL("manifest.json", base);
     place.search = base.search;
     const bytes = await readAll(place.href, MAX_MANIFEST_BYTES, network);

@@ -75,7 +75,8 @@ export async function* fetchOnce(
     network.stallMs,
   );
   if (response.status >= 400 && response.status < 500 && ![408, 425, 429].includes(response.status)) {
-    throw new Refusal(`the server answered ${response.status} ${response.statusText}`);
+    const answer = `${response.status} ${response.statusText}`;
+    throw new Refusal(url.startsWith("file:") ? response.statusText : `the server answered ${answer}`);
   }
   const { body } = response;
   if (!response.ok || !body) {
