@@ -289,6 +289,29 @@ def test_a_manifest_without_an_end(ask: Ask) -> None:
     assert sent < 64 << 20
 
 
+def test_a_manifest_that_does_not_say_how_long_it_is(ask: Ask) -> None:
+    """It is read to its end, where it turns out to be no manifest."""
+
+    class Unmeasured(BaseHTTPRequestHandler):
+        """Answers without a length."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b" " * 300_000 + b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured)
+    with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (answer,) = ask("load", f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert answer["code"] == "manifest"
+    assert "this is not an mlr bundle" in answer["message"]
+
+
 def test_a_progress_function_that_fails(ask: Ask) -> None:
     """It ends the load, not the program, and is not called again."""
     *answers, counts = ask("progress")

@@ -4,15 +4,13 @@ import { Helpers } from "../kernel/helpers";
 import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import { Bundle } from "../runner/bundle";
-import { readBody } from "../shards/body";
 import { type Network, STALL_MS } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
-import { MlrError, messageOf } from "../shared/errors";
+import { fetchWhole } from "../shards/whole";
 import type { EngineOptions } from "../shared/protocol";
 import { Preparation, type Wanted } from "./preparation";
 
 const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
-const FIRST_BYTES = 2 ** 16; // of a body that does not say how long it is
 
 const NOT_STORED = {
   some: "The browser's storage is full: part of the model is downloaded again next time.",
@@ -61,7 +59,7 @@ export class PythonHost {
 
   async #prepare(url: string, threads: number, options: EngineOptions): Promise<Preparation | null> {
     const fetch = async (place: string) => {
-      const bytes = this.#read(place, MAX_MANIFEST_BYTES);
+      const bytes = fetchWhole(place, MAX_MANIFEST_BYTES, this.#network);
       this.#early.set(place, bytes);
       return new Response(await bytes);
     };
@@ -71,25 +69,11 @@ export class PythonHost {
     return Preparation.begin(bundle, options, threads, available, means);
   }
 
-  /** The body of a URL, of at most `limit` bytes. */
+  /** The body of a URL, of at most `limit` bytes. Rejects with a `FetchError`. */
   readUrl(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
     const early = this.#early.get(url);
     this.#early.delete(url);
-    return early ?? this.#read(url, limit);
-  }
-
-  async #read(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-    try {
-      const response = await fetch(url, { cache: "no-cache" });
-      if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`);
-      const declared = Number(response.headers.get("Content-Length") ?? 0);
-      if (declared > limit && !response.headers.has("Content-Encoding")) {
-        throw new Error(`it has ${declared} bytes, at most ${limit} are allowed`);
-      }
-      return await readWhole(response, limit);
-    } catch (error) {
-      throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
-    }
+    return early ?? fetchWhole(url, limit, this.#network);
   }
 
   /** Free what `readUrl` gave now; the collector would take until memory is scarce. */
@@ -149,28 +133,4 @@ export class PythonHost {
       throw error;
     }
   }
-}
-
-/** A body of at most `limit` bytes, in a buffer that only its owner knows: so it can be freed. */
-async function readWhole(response: Response, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-  const reader = readBody(response.body ?? new Blob().stream());
-  const declared = Number(response.headers.get("Content-Length") ?? 0) || FIRST_BYTES;
-  let bytes = new Uint8Array(Math.min(declared, limit));
-  let length = 0;
-  try {
-    for (let piece = await reader.read(); piece; piece = await reader.read()) {
-      const needed = length + piece.length;
-      if (needed > limit) throw new Error(`it has more than the ${limit} bytes that are allowed`);
-      if (needed > bytes.length) {
-        const larger = new Uint8Array(2 * needed);
-        larger.set(bytes.subarray(0, length));
-        bytes = larger;
-      }
-      bytes.set(piece, length);
-      length = needed;
-    }
-  } finally {
-    reader.cancel();
-  }
-  return bytes.subarray(0, length);
 }

@@ -1,9 +1,10 @@
 import type { Network } from "../shards/network";
 import { sha256 } from "../shards/digest";
-import { fetchOnce, fetchRange } from "../shards/fetch";
+import { fetchRange } from "../shards/fetch";
 import type { Store } from "../shards/store";
 import type { VariantSpec } from "../shards/variant";
-import { MlrError, messageOf } from "../shared/errors";
+import { fetchWhole } from "../shards/whole";
+import { MlrError } from "../shared/errors";
 import { type FileEntry, type Manifest, parseManifest } from "./manifest";
 
 const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
@@ -28,7 +29,7 @@ export class Bundle {
     base.pathname = base.pathname.replace(/(\/manifest\.json|\/?)$/, "/");
     const place = new URL("manifest.json", base);
     place.search = base.search;
-    const bytes = await readAll(place.href, MAX_MANIFEST_BYTES, network);
+    const bytes = await fetchWhole(place.href, MAX_MANIFEST_BYTES, network);
     return new Bundle(parseManifest(new TextDecoder().decode(bytes), place.href), base, network, store);
   }
 
@@ -82,27 +83,4 @@ export class Bundle {
     url.search = this.#base.search;
     return url.href;
   }
-}
-
-/** A file whose size is not known before. Throws `FetchError`. */
-async function readAll(url: string, limit: number, network: Network): Promise<Uint8Array<ArrayBuffer>> {
-  const never = new AbortController().signal;
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  let size = 0;
-  try {
-    for await (const part of fetchOnce(network, url, 0, limit + 1, never, "no-cache")) {
-      parts.push(part.slice());
-      size += part.length;
-    }
-    if (size > limit) throw new Error(`it has more bytes than the ${limit} that are allowed`);
-  } catch (error) {
-    throw new MlrError("FetchError", `${url}: ${messageOf(error)}`, { cause: error });
-  }
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

@@ -1,3 +1,4 @@
+import type { Answer } from "../scope/scope";
 import { MlrError, messageOf } from "../shared/errors";
 import { readBody } from "./body";
 import type { Network } from "./network";
@@ -54,7 +55,10 @@ export async function* fetchRange(
   }
 }
 
-/** One request's bytes from `start` on, never more than up to `end`, valid until the next are asked for. */
+/**
+ * One request's bytes from `start` on, never more than up to `end`, valid until the next are asked
+ * for. `begin` hears of the answer before they come.
+ */
 export async function* fetchOnce(
   network: Network,
   url: string,
@@ -62,6 +66,7 @@ export async function* fetchOnce(
   end: number,
   signal: AbortSignal,
   cache: RequestCache = "no-store", // verified bytes are kept in our own store
+  begin?: (answer: Answer) => void,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const stalled = new AbortController();
   const request = { stalled, signal: AbortSignal.any([signal, stalled.signal]) };
@@ -82,6 +87,7 @@ export async function* fetchOnce(
   if (!response.ok || !body) {
     throw new Error(`the server answered ${response.status} ${response.statusText}`);
   }
+  begin?.(response);
   let skip = response.status === 206 ? 0 : start; // a server that ignores Range sends it all
   // of another origin a page may read it only where that says so; what is wrong shows in the digests
   const range = response.headers.get("Content-Range");
