@@ -145,7 +145,7 @@ def test_streams_that_are_given_up(page: Page) -> None:
         """,
     )
     assert (aborted, after) == ("TypeError", True)
-    assert (closed, closed_after) == ("ended", "engine")
+    assert (closed, closed_after) == ("engine", "engine")
 
 
 @pytest.mark.parametrize(
