@@ -15,7 +15,13 @@ from collections.abc import Callable
 
 from mlr.errors import MlrError
 
-__all__ = ["run_command"]
+__all__ = ["EXIT_STATUSES", "run_command"]
+
+# The end of a command's help.
+EXIT_STATUSES = """\
+exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
+5 could not be fetched; 6 no room; 7 the engine failed; 130 interrupted; 141 nobody read the output
+"""
 
 INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 BROKEN_PIPE = 141  # the same for SIGPIPE

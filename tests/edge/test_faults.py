@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -261,29 +262,39 @@ def test_a_chat_template_that_is_not_utf8(ask: Ask, bundle: Path, tmp_path: Path
     assert codes(ask("load", folder.as_uri())) == ["template"]
 
 
-def test_a_manifest_without_an_end(ask: Ask) -> None:
-    """It is given up at its limit, not when memory is full."""
-    sent = 0
+def load_without_length(ask: Ask, send: Callable[[BufferedIOBase], object]) -> dict[str, Any]:
+    """What loading from a server answers that does not say how long what it sends is."""
 
-    class Endless(BaseHTTPRequestHandler):
-        """Sends spaces for as long as they are taken, at most 200 MB."""
+    class Unmeasured(BaseHTTPRequestHandler):
+        """Has `send` write every body."""
 
         def do_GET(self) -> None:
-            nonlocal sent
             self.send_response(200)
             self.end_headers()
-            with suppress(ConnectionError):
-                while sent < 200 << 20:
-                    sent += self.wfile.write(b" " * (1 << 20))
+            send(self.wfile)
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
-    with server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         (answer,) = ask("load", f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
+    return answer
+
+
+def test_a_manifest_without_an_end(ask: Ask) -> None:
+    """It is given up at its limit, not when memory is full."""
+    sent = 0
+
+    def send(body: BufferedIOBase) -> None:
+        """Spaces for as long as they are taken, at most 200 MB."""
+        nonlocal sent
+        with suppress(ConnectionError):
+            while sent < 200 << 20:
+                sent += body.write(b" " * (1 << 20))
+
+    answer = load_without_length(ask, send)
     assert answer["code"] == "fetch"
     assert "more bytes than the 16777216 that are allowed" in answer["message"]
     assert sent < 64 << 20
@@ -291,23 +302,7 @@ def test_a_manifest_without_an_end(ask: Ask) -> None:
 
 def test_a_manifest_that_does_not_say_how_long_it_is(ask: Ask) -> None:
     """It is read to its end, where it turns out to be no manifest."""
-
-    class Unmeasured(BaseHTTPRequestHandler):
-        """Answers without a length."""
-
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b" " * 300_000 + b"{}")
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured)
-    with server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        (answer,) = ask("load", f"http://127.0.0.1:{server.server_port}/")
-        server.shutdown()
+    answer = load_without_length(ask, lambda body: body.write(b" " * 300_000 + b"{}"))
     assert answer["code"] == "manifest"
     assert "this is not an mlr bundle" in answer["message"]
 

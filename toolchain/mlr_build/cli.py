@@ -6,17 +6,12 @@ import argparse
 import importlib
 from collections.abc import Sequence
 
-from mlr.terminal import run_command
+from mlr.terminal import EXIT_STATUSES, run_command
 from mlr_build import __version__
 
 __all__ = ["main"]
 
 _COMMANDS = ("package", "inspect", "site", "worker")
-
-_EXIT_STATUSES = """\
-exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
-5 could not be fetched; 6 no space; 7 the engine failed; 130 interrupted; 141 nobody read the output
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlr-build",
         description="Package models into bundles that run in browsers, at the edge and on servers.",
-        epilog=_EXIT_STATUSES,
+        epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mlr-build {__version__}")

@@ -11,30 +11,31 @@ from collections.abc import Iterable
 
 from mlr.errors import FormatError
 from mlr.formats.expected_tensors import NOT_FINITE
+from mlr.formats.ggml_types import TYPES
 from mlr.formats.gguf import GgufFile, GgufTensor
 
 __all__ = ["FiniteCheck"]
 
-# Bytes of a block, and where in it the upper bytes of numbers in float16 are; little-endian.
-HALVES: dict[str, tuple[int, tuple[int, ...]]] = {
-    "F16": (2, (1,)),
-    "Q4_0": (18, (1,)),
-    "Q4_1": (20, (1, 3)),
-    "Q5_0": (22, (1,)),
-    "Q5_1": (24, (1, 3)),
-    "Q8_0": (34, (1,)),
-    "IQ4_NL": (18, (1,)),
-    "Q2_K": (84, (81, 83)),
-    "Q3_K": (110, (109,)),
-    "Q4_K": (144, (1, 3)),
-    "Q5_K": (176, (1, 3)),
-    "Q6_K": (210, (209,)),
-    "IQ4_XS": (136, (1,)),
-    "TQ1_0": (54, (53,)),
-    "TQ2_0": (66, (65,)),
+# Where in a block the upper bytes of numbers in float16 are; little-endian.
+HALVES: dict[str, tuple[int, ...]] = {
+    "F16": (1,),
+    "Q4_0": (1,),
+    "Q4_1": (1, 3),
+    "Q5_0": (1,),
+    "Q5_1": (1, 3),
+    "Q8_0": (1,),
+    "IQ4_NL": (1,),
+    "Q2_K": (81, 83),
+    "Q3_K": (109,),
+    "Q4_K": (1, 3),
+    "Q5_K": (1, 3),
+    "Q6_K": (209,),
+    "IQ4_XS": (1,),
+    "TQ1_0": (53,),
+    "TQ2_0": (65,),
 }
 ALL_ONES = (0x7C, 0x7D, 0x7E, 0x7F, 0xFC, 0xFD, 0xFE, 0xFF)  # upper bytes with such an exponent
-WIDE = {"F32": 4, "BF16": 2}  # the exponent has 8 bits, of which the upper byte has 7
+WIDE = ("F32", "BF16")  # the exponent has 8 bits, of which the upper byte has 7
 
 
 class FiniteCheck:
@@ -59,11 +60,11 @@ class FiniteCheck:
 
 def _is_damaged(tensor: GgufTensor, place: int, piece: bytes) -> bool:
     """Whether `piece`, which begins at byte `place` of the tensor, holds what is not finite."""
+    size = TYPES[tensor.type].block_bytes
     if tensor.type in HALVES:
-        block, uppers = HALVES[tensor.type]
-        return any(_holds(piece[(upper - place) % block :: block], ALL_ONES) for upper in uppers)
-    if tensor.type in WIDE:
-        size = WIDE[tensor.type]  # tensors and pieces begin at multiples of it
+        uppers = HALVES[tensor.type]
+        return any(_holds(piece[(upper - place) % size :: size], ALL_ONES) for upper in uppers)
+    if tensor.type in WIDE:  # tensors and pieces begin at multiples of the size
         upper = piece[size - 1 :: size]
         # as good as never: numbers from 1.7e38 on
         return _holds(upper, (0x7F, 0xFF)) and any(

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mlr.terminal import run_command
+from mlr.terminal import EXIT_STATUSES, run_command
 
 __all__ = ["main"]
 
@@ -20,13 +20,6 @@ COMMANDS = {
     "bench": "measure how fast a model loads and runs",
     "cache": "show or empty the cache of downloaded bundles",
 }
-
-EPILOG = """\
-`mlr COMMAND --help` shows the options of a command.
-
-exit status: 0 done; 1 failed; 2 wrong usage; 3 a broken file; 4 a model that is not supported;
-5 could not be fetched; 6 no room; 7 the engine failed; 130 interrupted; 141 nobody read the output
-"""
 
 
 class _ShowVersion(argparse.Action):
@@ -44,7 +37,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlr",
         description="Run model bundles: the same tokens natively and on the web.",
-        epilog=EPILOG,
+        epilog="`mlr COMMAND --help` shows the options of a command.\n\n" + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
