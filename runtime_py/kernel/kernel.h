@@ -38,7 +38,7 @@
 #endif
 
 enum {
-  ABI_VERSION = 2,
+  ABI_VERSION = 3,
   DESCRIPTOR_VERSION = 2,
   MAX_THREADS = 64,
   MAX_SEQUENCES = 64,
@@ -200,8 +200,8 @@ typedef struct {
 typedef struct {
   Config config;
   Tensor shared[ATTN_NORM];                       /* indexed by Slot */
-  Tensor layers[MAX_LAYERS][N_SLOTS - ATTN_NORM]; /* indexed by layer, Slot - ATTN_NORM */
-  Tensor *in_file_order[ATTN_NORM + MAX_LAYERS * (N_SLOTS - ATTN_NORM)];
+  Tensor (*layers)[N_SLOTS - ATTN_NORM];          /* (n_layers) indexed by Slot - ATTN_NORM */
+  Tensor **in_file_order;                         /* (n_tensors) */
   uint32_t n_tensors;
   uint32_t n_feeding; /* index of the tensor that the next bytes belong to */
   uint32_t damaged;   /* 1 + the index of the first vector that is not finite; 0: all are */
@@ -229,6 +229,12 @@ typedef struct {
   uint32_t id;
 } Choice;
 
+/* What mlr_top gives of a token. */
+typedef struct {
+  uint32_t id;
+  float value; /* the logit, and in the end its log probability */
+} Alternative;
+
 /* Tokens of a pass that belong to one sequence and come one after the other. */
 typedef struct {
   uint32_t first, count;
@@ -241,6 +247,7 @@ typedef struct {
   bool cache_in_8_bits;
   uint64_t model_hash; /* of the descriptor */
   bool ready;
+  uint8_t *staging;    /* (STAGING_BYTES) what hosts hand over or take; NULL: the heap's start */
   Sequence sequences[MAX_SEQUENCES];
   LayerCache cache[MAX_LAYERS];
   /* what the host asks for: (batch) each */
@@ -282,6 +289,7 @@ typedef struct {
   Choice *seeds, *choices; /* (n_threads, max_outputs) the largest bound and logit found */
   uint8_t *carry;    /* rows of a tile that has not arrived whole */
   void *candidates;  /* (n_vocab) of the sampler */
+  Alternative *alternatives; /* (MAX_ALTERNATIVES) what mlr_top has found */
   uint32_t *masks;   /* (n_sequences, ceil(n_vocab / 32)) bits of the tokens that may be chosen */
   uint8_t *stacks;   /* (n_threads - 1, STACK_BYTES) */
   uint64_t weight_bytes, cache_bytes, total_bytes;
@@ -289,7 +297,6 @@ typedef struct {
 
 extern Weights weights;
 extern State state;
-extern uint8_t staging[STAGING_BYTES];
 
 INLINE uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 INLINE uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -383,7 +390,7 @@ INLINE uint32_t scales_per_head(void) {
 INLINE uint32_t head_width(void) { return round_up(weights.config.head_dim, 8); }
 
 /* open.c */
-uint64_t place_anew(void); /* the heap's start, which is handed out next */
+void place_anew(void); /* from the heap's start */
 void *place(uint64_t bytes);
 typedef struct {
   uint32_t f32, block32, block256; /* columns that each form of Activations holds */

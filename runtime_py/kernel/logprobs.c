@@ -3,13 +3,6 @@
  * has no share. */
 #include "numeric.h"
 
-typedef struct {
-  uint32_t id;
-  float value; /* the logit, and in the end its log probability */
-} Alternative;
-
-_Static_assert(MAX_ALTERNATIVES * sizeof(Alternative) <= STAGING_BYTES, "they go to the staging buffer");
-
 static float largest_of(const float *logits, uint32_t n) {
   float largest = -__builtin_inff();
   for (uint32_t i = 0; i < n; i++) largest = logits[i] > largest ? logits[i] : largest;
@@ -33,15 +26,18 @@ static double log_sum(const float *logits, uint32_t n) {
   return (double)largest + log_f64(sum);
 }
 
+/* Where mlr_top leaves what it finds, until its next call. */
+EXPORT(mlr_alternatives) double mlr_alternatives(void) { return address_of(state.alternatives); }
+
 /* The `k` likeliest tokens of a row, the lower id first of equals, as {u32 id, f32 log probability}
- * in the staging buffer; returns how many. */
+ * at mlr_alternatives(); returns how many. */
 EXPORT(mlr_top) int32_t mlr_top(uint32_t row, uint32_t k) {
   if (row >= state.n_outputs || k < 1 || k > MAX_ALTERNATIVES) return ERROR_ARGUMENT;
   int32_t error = need_logits();
   if (error) return error;
   const float *logits = logits_row(row);
   uint32_t n = weights.config.n_vocab, kept = 0;
-  Alternative *best = (Alternative *)staging;
+  Alternative *best = state.alternatives;
   k = min_u32(k, n);
   for (uint32_t i = 0; i < n; i++) {
     if (logits[i] != logits[i] || (kept == k && !(logits[i] > best[k - 1].value))) continue;

@@ -8,7 +8,6 @@
 
 Weights weights;
 State state;
-uint8_t staging[STAGING_BYTES] __attribute__((aligned(64)));
 extern uint8_t __heap_base;
 
 #define MAGIC 0x44524c4du /* "MLRD" */
@@ -31,7 +30,16 @@ enum {
 };
 
 EXPORT(mlr_abi) uint32_t mlr_abi(void) { return ABI_VERSION; }
-EXPORT(mlr_staging) double mlr_staging(void) { return address_of(staging); }
+
+static uint8_t *heap_start(void) {
+  return (uint8_t *)(((uintptr_t)&__heap_base + 63) / 64 * 64);
+}
+
+/* Where the descriptor is to lie before mlr_open, and what comes in parts afterwards: there it shares
+ * memory with what a pass computes, so this is to be asked again. */
+EXPORT(mlr_staging) double mlr_staging(void) {
+  return address_of(state.staging ? state.staging : heap_start());
+}
 EXPORT(mlr_staging_size) uint32_t mlr_staging_size(void) { return STAGING_BYTES; }
 
 static bool within(uint32_t value, uint32_t low, uint32_t high) { return value >= low && value <= high; }
@@ -82,11 +90,22 @@ static bool is_consistent(const Config *c) {
 
 /* Addresses handed out from the heap's start; 64-bit so that too much is noticed. */
 static uint64_t top;
-uint64_t place_anew(void) { return top = ((uint64_t)(uintptr_t)&__heap_base + 63) / 64 * 64; }
+void place_anew(void) { top = (uintptr_t)heap_start(); }
 void *place(uint64_t bytes) {
   uint64_t at = top;
   top += (bytes + 63) / 64 * 64;
   return at <= UINTPTR_MAX ? (void *)(uintptr_t)at : NULL;
+}
+
+/* The tables of tensors, empty. They are written while memory is laid out, so they come before the rest,
+ * and it is checked that there is memory for them: false if not. */
+static bool place_tensors(uint32_t n_tensors) {
+  uint64_t layers = weights.config.n_layers * (uint64_t)sizeof *weights.layers;
+  weights.in_file_order = place(n_tensors * (uint64_t)sizeof *weights.in_file_order);
+  weights.layers = place(layers);
+  if (top > (uint64_t)__builtin_wasm_memory_size(0) << 16) return false;
+  __builtin_memset(weights.layers, 0, layers);
+  return true;
 }
 
 static int32_t read_tensors(const Entry *entries, uint32_t n_tensors) {
@@ -176,9 +195,10 @@ static uint64_t go_back(uint64_t start, uint64_t end) {
   return furthest;
 }
 
-/* What is never in use at the same time has one place: attention, the feed-forward network, and the
- * logits. Each is written after a barrier that follows the last use of the one before. The logits hold
- * until the next pass, so what hosts call between two passes must not use the other two. */
+/* What is never in use at the same time has one place: attention, the feed-forward network, the
+ * logits, and the staging buffer. Each is written after a barrier that follows the last use of the one
+ * before. The logits hold until the next pass, so what hosts call between two passes must not use the
+ * first two; what goes through the staging buffer ends them. */
 static void place_in_turns(void) {
   const Config *c = &weights.config;
   uint32_t n_ff = wider(c->n_experts ? 0 : c->n_ff, c->n_ff_shared);
@@ -193,6 +213,8 @@ static void place_in_turns(void) {
   if (c->n_experts) place_experts();
   end = go_back(start, end);
   if (has_logits(c)) state.logits = place(4ull * state.max_outputs * round_up(c->n_vocab, TILE));
+  end = go_back(start, end);
+  state.staging = place(STAGING_BYTES);
   top = go_back(start, end);
 }
 
@@ -227,6 +249,7 @@ static void place_scratch(void) {
   state.slopes = place(4ull * c->n_heads);
   state.inverse_frequency = place(4ull * c->rope_dim);
   place_choices();
+  state.alternatives = place(sizeof(Alternative) * MAX_ALTERNATIVES);
   place_pass();
   place_in_turns();
   state.masks = place(4ull * state.n_sequences * round_up(c->n_vocab, 32) / 32);
@@ -247,19 +270,21 @@ static uint64_t hash(const uint8_t *bytes, uint32_t n) {
 }
 
 /* Read the descriptor in the staging buffer and lay out the memory for `n_sequences` of `n_ctx`
- * positions each and `n_threads` threads. Touches no memory beyond the module's own data. Bit 0 of
- * `flags` asks for a KV cache in 8 bits. Once: tensors of a descriptor that was refused half-way stay. */
+ * positions each and `n_threads` threads. Touches no memory beyond the module's own data, the descriptor
+ * and the tables of tensors behind it. Bit 0 of `flags` asks for a KV cache in 8 bits. Once: tensors of a
+ * descriptor that was refused half-way stay. */
 EXPORT(mlr_open)
 int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_sequences,
                  uint32_t flags) {
-  const Header *h = (const Header *)staging;
+  const uint8_t *descriptor = heap_start();
+  const Header *h = (const Header *)descriptor;
   const double *fields = (const double *)(h + 1);
   const Entry *entries = (const Entry *)(fields + N_FIELDS);
   const uint64_t fixed = sizeof(Header) + N_FIELDS * sizeof(double);
-  if (state.total_bytes || weights.in_file_order[0]) return ERROR_STATE;
+  if (weights.in_file_order) return ERROR_STATE;
   if (bytes < fixed || bytes > STAGING_BYTES || h->magic != MAGIC || h->version != DESCRIPTOR_VERSION ||
       h->n_fields != N_FIELDS || bytes != fixed + (uint64_t)h->n_tensors * sizeof(Entry) ||
-      h->n_tensors > sizeof weights.in_file_order / sizeof *weights.in_file_order ||
+      h->n_tensors > ATTN_NORM + MAX_LAYERS * (N_SLOTS - ATTN_NORM) ||
       !read_fields(fields) || !is_consistent(&weights.config))
     return ERROR_DESCRIPTOR;
   if (!within(n_ctx, 1, 1 << 24) || !within(n_threads, 1, MAX_THREADS) ||
@@ -267,7 +292,10 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
     return ERROR_ARGUMENT;
   const Config *c = &weights.config;
   if (c->positions == POSITIONS_LEARNED && n_ctx > c->context_length) return ERROR_ARGUMENT;
-  uint64_t start = place_anew();
+  place_anew();
+  place(bytes); /* the descriptor, where it lies */
+  if (!place_tensors(h->n_tensors)) return ERROR_MEMORY;
+  uint64_t start = top;
   int32_t error = read_tensors(entries, h->n_tensors);
   if (error) return error;
   place_head();
@@ -278,7 +306,7 @@ int32_t mlr_open(uint32_t bytes, uint32_t n_ctx, uint32_t n_threads, uint32_t n_
   state.batch = c->causal ? BATCH : wider(n_ctx, BATCH); /* a text is never divided */
   state.max_outputs = min_u32(wider(n_sequences, MAX_OUTPUTS), state.batch);
   state.cache_in_8_bits = flags & 1;
-  state.model_hash = hash(staging, bytes);
+  state.model_hash = hash(descriptor, bytes);
   place_cache();
   state.cache_bytes = top - start - state.weight_bytes;
   place_scratch();
@@ -344,7 +372,7 @@ EXPORT(mlr_feed) int32_t mlr_feed(double offset, uint32_t n) {
     if (at < next) at = next < end && t->fed == 0 ? next : at;
     if (at != next) return ERROR_ORDER;
     uint64_t stop = t->offset + t->size < end ? t->offset + t->size : end;
-    take(t, staging + (at - (uint64_t)offset), stop - at);
+    take(t, state.staging + (at - (uint64_t)offset), stop - at);
     at = stop;
     if (t->fed < t->size) break;
     weights.n_feeding++;

@@ -15,7 +15,7 @@ typedef struct {
 
 enum { SAVED_VERSION = 2 };
 
-/* A part of the saved form is being copied: bytes [at, end) of it, between `staging` and memory. */
+/* A part of the saved form is being copied: bytes [at, end) of it, between the staging buffer and memory. */
 typedef struct {
   uint64_t at, end;
   uint64_t passed; /* bytes of the saved form gone through so far */
@@ -28,7 +28,7 @@ static void copy_part(Copy *copy, void *memory, uint64_t size) {
   copy->passed = end;
   uint64_t low = start > copy->at ? start : copy->at, high = end < copy->end ? end : copy->end;
   if (low >= high) return;
-  uint8_t *there = (uint8_t *)memory + (low - start), *here = staging + (low - copy->at);
+  uint8_t *there = (uint8_t *)memory + (low - start), *here = state.staging + (low - copy->at);
   if (copy->saving)
     __builtin_memcpy(here, there, high - low);
   else
@@ -86,12 +86,20 @@ EXPORT(mlr_sequence_bytes) double mlr_sequence_bytes(uint32_t sequence) {
   return (double)saved_bytes(sequence, header_of(sequence));
 }
 
-/* Put `n` bytes of the saved form, from `offset` on, into the staging buffer. */
+/* The staging buffer lies over the logits, and over what they could still be computed from. */
+static void forget_outputs(void) {
+  state.n_outputs = 0;
+  state.choosing = false;
+}
+
+/* Put `n` bytes of the saved form, from `offset` on, into the staging buffer. What the last pass
+ * computed can then no longer be asked for. */
 EXPORT(mlr_save) int32_t mlr_save(uint32_t sequence, double offset, uint32_t n) {
   if (!state.ready || !weights.config.causal) return ERROR_STATE;
   if (sequence >= state.n_sequences || n > STAGING_BYTES || !(offset >= 0.0 && offset < 0x1p52))
     return ERROR_ARGUMENT;
   Saved header = header_of(sequence);
+  forget_outputs();
   Copy copy = {.at = (uint64_t)offset, .end = (uint64_t)offset + n, .saving = true};
   copy_all(&copy, sequence, &header);
   return copy.end > copy.passed ? ERROR_ARGUMENT : OK;
@@ -104,18 +112,20 @@ static bool header_is_right(const Saved *h) {
 }
 
 /* Take `n` bytes of a saved form, which lie in the staging buffer, from `offset` on. Calls come in
- * order, the first with the whole header; the sequence is empty until the last byte has come. */
+ * order, the first with the whole header; the sequence is empty until the last byte has come. What the
+ * last pass computed can no longer be asked for. */
 EXPORT(mlr_restore) int32_t mlr_restore(uint32_t sequence, double offset, uint32_t n) {
   static Saved headers[MAX_SEQUENCES];
   if (!state.ready || !weights.config.causal) return ERROR_STATE;
   if (sequence >= state.n_sequences || n < 1 || n > STAGING_BYTES) return ERROR_ARGUMENT;
+  forget_outputs();
   Sequence *s = &state.sequences[sequence];
   Saved *header = &headers[sequence];
   if (offset == 0.0) {
     s->position = s->held_from = s->ring_start = 0;
     s->restored = 0;
     if (n < sizeof *header) return ERROR_SAVED;
-    __builtin_memcpy(header, staging, sizeof *header);
+    __builtin_memcpy(header, state.staging, sizeof *header);
     if (!header_is_right(header)) return ERROR_SAVED;
   }
   if (offset != (double)s->restored || (offset != 0.0 && !s->restored)) return ERROR_ORDER;

@@ -289,10 +289,11 @@ class WasmtimeModule:
         ctypes.memmove(self._base + address, data, len(data))
 
     def _load(self) -> None:
-        job, staging, size = self._job, self.call("mlr_staging"), self.call("mlr_staging_size")
+        job, size = self._job, self.call("mlr_staging_size")
         descriptor = Path(job["descriptor"]).read_bytes()
-        self._write(staging, descriptor)
+        self._write(self.call("mlr_staging"), descriptor)
         self.call("mlr_open", len(descriptor), job["context"], job["threads"], 1, 0)
+        staging = self.call("mlr_staging")  # another place than before
         with Path(job["model"]).open("rb") as file:
             at = file.seek(job["start"])
             while piece := file.read(size):

@@ -16,11 +16,11 @@ function openModel(job, path) {
   const module = new WebAssembly.Module(readFileSync(path));
   const memory = new WebAssembly.Memory({ initial: job.pages, maximum: job.pages, shared: true });
   const kernel = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  const staging = kernel.mlr_staging();
   const size = kernel.mlr_staging_size();
   const descriptor = readFileSync(job.descriptor);
-  new Uint8Array(memory.buffer, staging).set(descriptor);
+  new Uint8Array(memory.buffer, kernel.mlr_staging()).set(descriptor);
   check(kernel.mlr_open(descriptor.length, job.context, job.threads, 1, 0), "mlr_open");
+  const staging = kernel.mlr_staging(); // another place than before
   const file = openSync(job.model, "r");
   for (let at = job.start; ; ) {
     const n = readSync(file, new Uint8Array(memory.buffer, staging, size), 0, size, at);

@@ -10,8 +10,8 @@ import { startThread } from "./threads";
 import { loadWeights, loadWeightsInWorker, type OnProgress, type Stored } from "./weights";
 
 const PAGE = 65536;
-const PLANNER_PAGES = 64; // enough for the module's own data
-const ABI_VERSION = 2;
+const PLANNER_PAGES = 64; // enough for any descriptor and the tables made of it
+const ABI_VERSION = 3;
 
 /** Bytes that a memory with addresses of 32 bits can have, and of 64 as the kernel is linked. */
 export const MAX_MEMORY = 65535 * PAGE;

@@ -172,7 +172,7 @@ export class Engine {
   /** The `count` likeliest tokens of the last logits, best first. */
   top(count: number): Alternative[] {
     const found = this.#call("mlr_top", 0, count);
-    const view = new DataView(this.#kernel.read(this.#call("mlr_staging"), 8 * found).buffer);
+    const view = new DataView(this.#kernel.read(this.#call("mlr_alternatives"), 8 * found).buffer);
     return Array.from({ length: found }, (_, i) => ({
       id: view.getUint32(8 * i, true),
       logprob: view.getFloat32(8 * i + 4, true),

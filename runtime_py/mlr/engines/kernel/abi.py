@@ -27,7 +27,7 @@ __all__ = [
     "error_for",
 ]
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 DESCRIPTOR_VERSION = 2
 PAGE = 65536  # bytes of a page of WebAssembly memory
 MAX_MEMORY = 65535 * PAGE  # of the builds that address 32 bits

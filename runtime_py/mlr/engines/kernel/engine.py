@@ -36,6 +36,7 @@ class KernelEngine:
         self._types_address = self._call("mlr_token_types")
         self._written: dict[int, bytes] = {}  # at these addresses: decoding changes the ids alone
         self._staging = self._call("mlr_staging")
+        self._alternatives = self._call("mlr_alternatives")
         self._staging_size = self._call("mlr_staging_size")
         self._batch = self._call("mlr_batch")
         self._outputs = self._call("mlr_outputs")
@@ -205,7 +206,7 @@ class KernelEngine:
     def top(self, k: int, row: int = 0) -> list[tuple[int, float]]:
         """The `k` likeliest tokens of a row of the last logits, with their log probabilities."""
         count = self._call("mlr_top", row, k)
-        data = self._loaded("mlr_top").read(self._staging, 8 * count)
+        data = self._loaded("mlr_top").read(self._alternatives, 8 * count)
         return list(struct.iter_unpack("<If", data))
 
     def logprob(self, token: int, row: int = 0) -> float:
@@ -238,7 +239,7 @@ class KernelEngine:
         self._positions[sequence] -= discard
 
     def save(self, sequence: int = 0) -> bytes:
-        """A sequence as bytes that `restore` takes."""
+        """A sequence as bytes that `restore` takes; the last logits end with it."""
         size = self._call("mlr_sequence_bytes", self._checked(sequence))
         instance, parts = self._loaded("mlr_save"), []
         for start in range(0, size, self._staging_size):
@@ -248,7 +249,10 @@ class KernelEngine:
         return b"".join(parts)
 
     def restore(self, data: bytes, sequence: int = 0) -> None:
-        """Make a sequence what `save` gave; raises `RequestError` for anything else."""
+        """Make a sequence what `save` gave; the last logits end with it.
+
+        Raises `RequestError` for anything else.
+        """
         instance = self._loaded("mlr_restore")
         self._call("mlr_truncate", self._checked(sequence), 0)
         self._positions[sequence] = 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import mmap
-import sys
 import threading
 import weakref
 from contextlib import aclosing, suppress
@@ -28,7 +26,7 @@ __all__ = ["BUILDS", "WIDE", "WasmtimeKernel", "open_kernel", "plan"]
 
 BUILDS = ("narrow", "relaxed", "simd")  # in order of preference
 WIDE = "relaxed64"  # for more memory than 32 bits address; a little slower
-PLANNER_PAGES = 64  # enough for the module's own data
+PLANNER_PAGES = 64  # enough for any descriptor and the tables made of it
 JOIN_SECONDS = 10.0
 
 
@@ -165,6 +163,7 @@ class WasmtimeKernel:
         code = int(self.call("mlr_open", len(descriptor), *numbers))
         if code:
             raise error_for(code, f"mlr_open({', '.join(map(str, numbers))})")
+        self._staging = int(self.call("mlr_staging"))
 
     def feed(self, offset: int, data: bytes | memoryview) -> None:
         """Hand over bytes of the variant's file that begin at `offset`."""
@@ -181,7 +180,6 @@ class WasmtimeKernel:
         code = int(self.call("mlr_ready"))
         if code:
             raise error_for(code, "mlr_ready()")
-        self._release_staging()
         for index in range(1, threads):
             store, exports = self._instantiate()
             worker = threading.Thread(
@@ -195,16 +193,6 @@ class WasmtimeKernel:
         # Workers hold the memory: those of a kernel that is dropped unclosed are to end, too.
         self._dropped = weakref.finalize(self, self._exports["mlr_close"], self._store)
         self._dropped.atexit = False
-
-    def _release_staging(self) -> None:
-        """Give the pages of the staging buffer back: after the weights it is hardly used."""
-        if sys.platform == "linux":
-            start = -(-(self._base + self._staging) // mmap.PAGESIZE) * mmap.PAGESIZE
-            end = (self._base + self._staging + self._staging_size) // mmap.PAGESIZE * mmap.PAGESIZE
-            # the memory is anonymous, so they read as zeros, and a failure leaves them as they are
-            ctypes.CDLL(None).madvise(
-                ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED
-            )
 
     def close(self) -> None:
         """End the threads and free the memory."""

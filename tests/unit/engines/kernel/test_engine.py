@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ from mlr.engines.kernel import wasmtime as host
 from mlr.engines.kernel.engine import KernelEngine
 from mlr.engines.kernel.instance import KernelOptions
 from mlr.errors import CapacityError, ContextLengthError, EngineError, LoadError, RequestError
+from mlr.formats.gguf import read_gguf
+from mlr.formats.source import BytesSource
 from tests.support.kernels import open_kernel
 from tests.support.tiny_models import tiny_gguf
 
@@ -179,9 +179,62 @@ def test_a_memory_that_is_too_small_is_refused(model: Path) -> None:
         plan = engine._plan
     kernel = host.WasmtimeKernel(host.PLANNER_PAGES)
     kernel.layout(plan.descriptor, KernelOptions(1 << 20, 1))
-    with pytest.raises(CapacityError):
+    assert kernel.call("mlr_feed", 0.0, 1) == -6
+    with pytest.raises(EngineError, match="outside"):
         kernel.feed(0, b"x")
     kernel.close()
+
+
+def test_a_memory_without_room_for_the_tables_of_tensors_is_refused(tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "deep.gguf", architecture="llama", n_layers=20)
+    with open_kernel(path) as engine:
+        plan = engine._plan
+    least = 3  # pages, without which the module has no room for its own data
+    kernel = host.WasmtimeKernel(least)
+    with pytest.raises(CapacityError):
+        kernel.layout(plan.descriptor, plan.options)
+    assert kernel.call("mlr_feed", 0.0, 1) == -7
+    kernel.close()
+
+
+@pytest.mark.parametrize("build", [*host.BUILDS, host.WIDE])
+def test_the_largest_descriptor_is_read_on_a_planner_s_memory(build: str) -> None:
+    """One of the right size that says nothing is refused for what it says, a larger one unread."""
+    kernel = host.WasmtimeKernel(host.PLANNER_PAGES, build)
+    size = int(kernel.call("mlr_staging_size"))
+    with pytest.raises(LoadError, match="hyperparameters"):
+        kernel.layout(b"\xff" * size, KernelOptions(16, 1))
+    assert kernel.call("mlr_open", size + 1, 16, 1, 1, 0) == -1
+    with pytest.raises(LoadError, match="too many tensors"):
+        kernel.layout(bytes(size + 1), KernelOptions(16, 1))
+    kernel.close()
+
+
+def test_what_a_host_left_behind_the_descriptor_is_no_tensor(model: Path) -> None:
+    with open_kernel(model) as engine:
+        plan = engine._plan
+        expected = logits_after(engine, PROMPT, 64)
+    kernel = host.WasmtimeKernel(-(-plan.total_bytes // 65536))
+    size = int(kernel.call("mlr_staging_size"))
+    kernel.write(int(kernel.call("mlr_staging")), b"\x5a" * size)
+    kernel.layout(plan.descriptor, plan.options)
+    data = model.read_bytes()
+    start = min(tensor.offset for tensor in read_gguf(BytesSource(data, "model")).tensors)
+    kernel.feed(start, data[start:])
+    kernel.start(1)
+    engine = KernelEngine(kernel, plan, engine._config)
+    assert logits_after(engine, PROMPT, 64) == expected
+    engine.close()
+
+
+@pytest.mark.parametrize("build", [*host.BUILDS, host.WIDE])
+def test_tables_of_the_most_layers_fit_a_planner_s_memory(tmp_path: Path, build: str) -> None:
+    path = tiny_gguf(
+        tmp_path / "deep.gguf", architecture="llama", n_layers=256, n_embd=32, n_ff=32, n_vocab=301
+    )
+    with open_kernel(path, context_length=16, build=build) as engine:
+        engine.evaluate(PROMPT[:5])
+        assert engine.position() == 5
 
 
 def test_weights_must_come_whole_and_in_order(model: Path) -> None:
@@ -220,9 +273,8 @@ def test_staged_bytes_may_be_any_buffer() -> None:
     kernel.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="pages are given back on Linux")
-def test_pages_that_the_weights_came_through_are_given_back(model: Path) -> None:
+def test_weights_come_through_memory_that_is_used_again(model: Path) -> None:
     with open_kernel(model) as engine:
+        engine.evaluate([1, 2, 3])
         kernel = engine._loaded("reading")
-        address, size = (int(kernel.call(name)) for name in ("mlr_staging", "mlr_staging_size"))
-        assert not any(kernel.read(address + mmap.PAGESIZE, size - 2 * mmap.PAGESIZE))
+        assert kernel.call("mlr_staging") == kernel.call("mlr_logits", 0)

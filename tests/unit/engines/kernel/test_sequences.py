@@ -351,6 +351,57 @@ def test_calls_between_passes_leave_the_logits(tmp_path: Path, kv_type: CacheTyp
         assert [engine.logits(row).tobytes() for row in range(2)] == expected
 
 
+def test_saving_and_restoring_end_what_the_last_pass_computed(tmp_path: Path) -> None:
+    """Saved bytes lie where the logits were, or the bounds of them that chose the largest."""
+    path = tiny_gguf(tmp_path / "m.gguf", quantization="Q8_0", positive_head=True, n_vocab=16384)
+    with open_kernel(path, context_length=CONTEXT, sequences=2) as engine:
+
+        def evaluate(number: int) -> None:
+            for _ in range(2):  # after logits were asked for, the next pass computes them all
+                engine.truncate(0, number)
+                engine.evaluate(TOKENS[:30], sequence=number)
+
+        def is_ended() -> None:
+            for ask in (engine.sample, engine.logits, lambda: engine.top(3)):
+                with pytest.raises(RequestError):
+                    ask()
+            with pytest.raises(RequestError):
+                engine.logprob(1)
+
+        evaluate(0)
+        token, top = engine.sample(), engine.top(5)
+        expected = engine.logits().tobytes()
+        evaluate(0)
+        saved = engine.save(0)
+        is_ended()
+        evaluate(0)
+        engine.restore(saved, 1)
+        is_ended()
+        for wrong in (b"x" * len(saved), saved[:20]):
+            evaluate(0)
+            with pytest.raises(RequestError):
+                engine.restore(wrong, 1)
+            is_ended()
+        evaluate(0)
+        assert (engine.sample(), engine.top(5)) == (token, top)
+        assert engine.logits().tobytes() == expected
+        assert engine.save(0) == saved
+
+
+def test_alternatives_stay_until_the_next_are_asked_for(tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "m.gguf", quantization="Q8_0", n_vocab=16384)
+    with open_kernel(path, context_length=CONTEXT) as engine:
+        engine.evaluate(TOKENS[:30])
+        engine.top(256)
+        instance = engine._loaded("reading")
+        found = instance.read(engine._alternatives, 8 * 256)
+        engine.configure(Sampling(temperature=2.0, seed=1))
+        engine.sample()
+        engine.save()
+        engine.evaluate(TOKENS[30:100])
+        assert instance.read(engine._alternatives, 8 * 256) == found
+
+
 def test_shifting_refuses_what_would_be_wrong(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "m.gguf", architecture="gemma3")
     with open_kernel(path, context_length=CONTEXT) as engine:
