@@ -13,6 +13,7 @@ scope.onMessage((message) => {
 });
 
 function compute({ module, memory, index }: ThreadRequest): void {
+  scope.collectGarbage();
   const kernel = instantiate(module, memory);
   scope.post({ type: "ready" } satisfies ThreadReply);
   try {

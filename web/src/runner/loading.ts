@@ -106,6 +106,7 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
     chatTemplate: template && decodeTemplate(template),
   };
   scope.bytes.giveBack(file.buffer);
+  scope.collectGarbage(); // while a helper reads the weights
   return texts;
 }
 

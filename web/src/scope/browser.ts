@@ -12,5 +12,6 @@ export const scope: Scope = {
   fetch: (url, options) => fetch(url, options),
   reading: FAST_READING,
   bytes: webBytes(sendAway),
+  collectGarbage: () => undefined,
   turn: makeTurn(),
 };

@@ -1,4 +1,5 @@
 import { openFolder } from "../shards/folder";
+import { collectGarbage } from "./collect";
 import { files } from "./deno_files";
 import { fetchWith } from "./file_fetch";
 import { detach } from "./give_back";
@@ -14,5 +15,6 @@ export const scope: Scope = {
   fetch: fetchWith(files),
   reading: FAST_READING,
   bytes: webBytes(detach),
+  collectGarbage,
   turn: makeTurn(),
 };

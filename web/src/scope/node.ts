@@ -1,5 +1,6 @@
 import { parentPort } from "node:worker_threads";
 import { openFolder } from "../shards/folder";
+import { collectGarbage } from "./collect";
 import { fetchWith } from "./file_fetch";
 import { sendAway } from "./give_back";
 import { files, sha256 } from "./node_files";
@@ -12,6 +13,7 @@ export const scope: Scope = {
   fetch: fetchWith(files),
   reading: FAST_READING,
   bytes: { sha256, giveBack: sendAway },
+  collectGarbage,
   turn: () =>
     new Promise((resolve) => {
       setImmediate(resolve);

@@ -48,6 +48,8 @@ export interface Scope {
    */
   readonly reading: { shards: number; chunks: number; wholePieces: boolean };
   readonly bytes: Bytes;
+  /** Collect garbage at once, where that can be had. Takes a while. */
+  collectGarbage(): void;
   /** Let waiting messages be heard. */
   turn(): Promise<void>;
 }
