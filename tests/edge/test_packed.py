@@ -15,11 +15,17 @@ from mlr.tokenizer.gguf_fields import PREFIX, GgufFields, TokenType
 from mlr.tokenizer.packed import START, read_packed
 from mlr_build.packed_tokenizer import pack_tokenizer
 from tests.edge.hosts import ask_internals
-from tests.support.packed import BROKEN, changed, sample, taken_apart
+from tests.support.packed import BROKEN, changed, gguf, sample, taken_apart
 from tests.unit.tokenizer import samples
 
 KINDS = {
     "spm": samples.spm(),
+    "falling": gguf(
+        ["<s>", *"abcdefgh", "ab", "cd"],
+        model="llama",
+        scores=[-1000.0, *map(float, range(0, -9, -1)), 0.0],
+        token_type=[3, *[1] * 10],
+    ),
     "bpe": samples.gguf_bpe(),
     "bert": samples.bert(),
     "t5": samples.t5(),
@@ -37,9 +43,6 @@ def read(package: Path, files: Iterable[bytes], folder: Path) -> list[dict[str, 
     """What JavaScript finds in files, or what it says is wrong with them."""
     encoded = [base64.b64encode(file).decode() for file in files]
     (answers,) = ask_internals(package, [{"task": "packed", "files": encoded}], folder)
-    for answer in answers:
-        if answer.get("scores"):
-            answer["scores"] = list(map(float, answer["scores"]))
     return list(answers)
 
 
@@ -82,6 +85,25 @@ def test_every_kind_is_read_alike(kind: str, package: Path, hosts: Path, tmp_pat
     assert read(package, [data], tmp_path) == [expected(data)]
 
 
+def some_metadata(draw: random.Random) -> dict[str, Any]:
+    """Up to 80 tokens, some of them long or without a text, with scores that fall or do not."""
+    size = draw.choice((1, 2, 9, 16, 17, 80))
+    longest = draw.choice((2, 9, 300))
+    choices = ("".join(draw.choices("ab▁é😀\0", k=draw.randrange(longest))) for _ in range(size))
+    tokens = list(dict.fromkeys(choices))
+    tokens += [""] * draw.randrange(3) or ["a" * 255]
+    numbers = range(len(tokens))
+    scores = [draw.choice((-1.5, 0.0, -float(i))) if draw.random() < 0.1 else -i for i in numbers]
+    kinds = [draw.choice((0, 1, 1, 2, 3, 4, 5)) for _ in numbers]
+    return gguf(tokens, model=draw.choice(("llama", "t5")), scores=scores, token_type=kinds)
+
+
+def test_random_vocabularies_are_read_alike(package: Path, hosts: Path, tmp_path: Path) -> None:
+    draw = random.Random(11)
+    files = [pack_tokenizer(some_metadata(draw)) for _ in range(300)]
+    assert read(package, files, tmp_path) == list(map(expected, files))
+
+
 def test_parts_that_do_not_fit(package: Path, hosts: Path, tmp_path: Path) -> None:
     files = [changed(sample(), header, sections) for header, sections, _ in BROKEN]
     for answer, (*_, message) in zip(read(package, files, tmp_path), BROKEN, strict=True):
@@ -94,7 +116,7 @@ def test_a_file_that_was_cut(kind: str, package: Path, hosts: Path, tmp_path: Pa
     data = pack_tokenizer(KINDS[kind])
     answers = read(package, (data[:size] for size in range(len(data))), tmp_path)
     assert {answer.get("error") for answer in answers} == {"TokenizerError"}
-    (other,) = read(package, [b"MLRTOK\0\1" + data[8:]], tmp_path)
+    (other,) = read(package, [b"MLRTOK\0\2" + data[8:]], tmp_path)
     assert "make the bundle anew" in other["message"]
 
 

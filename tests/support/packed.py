@@ -35,23 +35,12 @@ def put_together(header: dict[str, Any], parts: dict[str, bytes]) -> bytes:
 
 
 def changed(data: bytes, header: dict[str, Any], sections: dict[str, bytes]) -> bytes:
-    """A packed file with other fields of its header, or other sections.
-
-    In `sections`, `bounds` count from where the texts begin.
-    """
+    """A packed file with other fields of its header, or other sections."""
     found, parts = taken_apart(data)
     del found["sections"]
-    first = int.from_bytes(parts["bounds"][:4], "little")
-    parts["bounds"] = shifted(parts["bounds"], -first)
     parts |= sections
     parts = {name: parts[name] for name in (*(parts.keys() - SECTIONS), *SECTIONS) if name in parts}
-    start = START + sum(len(part) for name, part in parts.items() if name != "texts")
-    return put_together(found | header, parts | {"bounds": shifted(parts["bounds"], start)})
-
-
-def shifted(numbers: bytes, by: int) -> bytes:
-    """Numbers of 32 bits, all larger by so much."""
-    return words(*(number + by for number in memoryview(numbers).cast("I")))
+    return put_together(found | header, parts)
 
 
 def words(*numbers: int) -> bytes:
@@ -70,28 +59,33 @@ BROKEN: list[tuple[dict[str, Any], dict[str, bytes], str]] = [
     ({"sections": {"texts": 0}}, {}, "does not list the sections"),
     ({}, {"more": b"1"}, "does not list the sections"),
     ({}, {"merges": bytes(8)}, "does not list the sections"),
+    ({}, {"ranks": bytes(8)}, "does not list the sections"),
     ({}, {"order": bytes(3)}, "no whole number"),
-    ({}, {"bounds": b""}, "-1 tokens"),
-    ({}, {"bounds": words(0)}, "0 tokens"),
-    ({}, {"bounds": words(0, 23, 1, 2, 8, 9, 10, 23)}, "not those of the texts"),
-    ({}, {"bounds": words(-1, 0, 1, 2, 8, 9, 10, 23)}, "not those of the texts"),
-    ({}, {"bounds": words(0, 1, 2, 3, 8, 9, 10, 24)}, "not those of the texts"),
+    ({}, {"types": b""}, "0 tokens"),
+    ({}, {"types": bytes(6)}, "types and lengths"),
+    ({}, {"lengths": bytes(13)}, "types and lengths"),
+    ({}, {"lengths": bytes((1, 1, 3, 2, 4, 5, 8))}, "not those of the texts"),
+    ({}, {"lengths": bytes((1, 1, 3, 2, 4, 5, 6))}, "not those of the texts"),
+    ({}, {"lengths": bytes((1, 0, 1, 0, 3, 0, 2, 0, 4, 0, 5, 0, 7, 1))}, "not those of the texts"),
     ({}, {"texts": b"\xff" * 23}, "not UTF-8"),
     ({}, {"texts": b"a" * 22 + b"\xc3"}, "not UTF-8"),
     ({}, {"texts": "aé".encode() + bytes(20)}, "within a character"),
-    ({}, {"buckets": b""}, "-1 buckets"),
-    ({}, {"buckets": words(0)}, "0 buckets"),
-    ({}, {"buckets": words(0, 1, 2, 7)}, "3 buckets"),
-    ({}, {"buckets": words(*range(17))}, "16 buckets"),
-    ({}, {"buckets": words(0, 8, 7)}, "less than 0 or more than 255"),
-    ({}, {"buckets": words(0, 256, 256)}, "less than 0 or more than 255"),
-    ({}, {"buckets": words(1, 2, 7)}, "not those of the tokens"),
-    ({}, {"buckets": words(0, 2, 6)}, "not those of the tokens"),
+    ({}, {"buckets": b""}, "0 buckets"),
+    ({}, {"buckets": bytes((1, 2, 4))}, "3 buckets"),
+    ({}, {"buckets": bytes((1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0))}, "16 buckets"),
+    ({}, {"buckets": bytes((1, 2, 2, 1))}, "not those of the tokens"),
+    ({}, {"buckets": bytes((1, 2, 2, 3))}, "not those of the tokens"),
     ({}, {"order": words(0, 1, 2, 3, 4, 5, 7)}, "no token of an id"),
-    ({}, {"types": bytes(6)}, "types and tokens"),
     ({}, {"scores": bytes(4)}, "scores and tokens"),
     ({}, {"types": b"\x07" * 7}, "no type 7"),
     ({}, {"scores": b"\xff" * 28}, "finite"),
+    ({}, {"scores": bytes(24) + b"\x00\x00\x80\xff"}, "finite"),
+    ({}, {"falling": b""}, "not those of a range of ids"),
+    ({}, {"falling": words(0)}, "not those of a range of ids"),
+    ({}, {"falling": words(0, 0, 0)}, "not those of a range of ids"),
+    ({}, {"falling": words(4, 3)}, "not those of a range of ids"),
+    ({}, {"falling": words(1, 8), "scores": b""}, "not those of a range of ids"),
+    ({}, {"falling": words(1, 3)}, "scores and tokens"),
     ({}, {"merges": bytes(16), "ranks": bytes(8)}, "not in order"),
     ({}, {"merges": bytes(16), "ranks": bytes(4)}, "not in order"),
 ]

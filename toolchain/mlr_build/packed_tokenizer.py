@@ -6,20 +6,21 @@ import json
 import struct
 from binascii import crc32
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import groupby
 from typing import Any
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.gguf_fields import PREFIX, GgufFields
 from mlr.tokenizer.models.bpe import ListedMerges
-from mlr.tokenizer.packed import MAGIC, SECTIONS, START
+from mlr.tokenizer.packed import MAGIC, SECTIONS
 from mlr.tokenizer.vocabulary import ListedVocabulary
 
 __all__ = ["pack_tokenizer"]
 
 _LISTS = ("tokens", "scores", "token_type", "merges")
 _MERGING = ("gpt2", "gemma4")  # the kinds that have a list of merges
-_FULLEST = 0xFF  # tokens in a bucket; the reader takes no more
+_FULLEST = 0xFF  # tokens in a bucket
+_LONGEST = 0xFFFF  # bytes of a token
 
 
 def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
@@ -33,14 +34,13 @@ def pack_tokenizer(metadata: Mapping[str, Any]) -> bytes:
     sections = _index_sections(texts)
     kind = fields.get("model")
     if kind == "llama":
-        sections["scores"] = _packed("f", _places(fields.scores()))
+        sections |= _ordered_sections(list(fields.scores()))
     elif kind == "t5":
-        sections["scores"] = _packed("f", fields.scores())
+        sections |= {"scores": _packed("f", fields.scores()), "falling": _packed("I", (0, 0))}
     elif kind in _MERGING:
         sections |= _merge_sections(fields.get("merges"), vocabulary)
     sections["types"] = bytes(fields.types)
-    first = START + sum(map(len, sections.values())) + 4 * (len(texts) + 1)
-    sections["bounds"] = _packed("I", accumulate(map(len, texts), initial=first))
+    sections["lengths"] = _lengths(texts)
     sections["texts"] = b"".join(texts)
     left = {
         key: value
@@ -70,9 +70,16 @@ def _index_sections(texts: Sequence[bytes]) -> dict[str, bytes]:
     if max(map(len, order)) > _FULLEST:
         raise TokenizerError(f"{PREFIX}tokens: more than {_FULLEST} tokens have one hash")
     return {
-        "buckets": _packed("I", accumulate(map(len, order), initial=0)),
+        "buckets": bytes(map(len, order)),
         "order": _packed("I", [token_id for bucket in order for token_id in bucket]),
     }
+
+
+def _lengths(texts: Sequence[bytes]) -> bytes:
+    longest = max(map(len, texts))
+    if longest > _LONGEST:
+        raise TokenizerError(f"{PREFIX}tokens: a token is longer than {_LONGEST} bytes")
+    return _packed("H" if longest > 0xFF else "B", map(len, texts))
 
 
 def _merge_sections(merges: object, vocabulary: ListedVocabulary) -> dict[str, bytes]:
@@ -87,11 +94,18 @@ def _merge_sections(merges: object, vocabulary: ListedVocabulary) -> dict[str, b
     return {"merges": _packed("Q", pairs), "ranks": _packed("I", [ranked[pair] for pair in pairs])}
 
 
-def _places(scores: Iterable[float]) -> list[int]:
-    """0 for the highest score, -1 for the next one, and so on; equal ones stay equal."""
-    listed = list(scores)
-    places = {score: -place for place, score in enumerate(sorted(set(listed), reverse=True))}
-    return [places[score] for score in listed]
+def _ordered_sections(scores: Sequence[float]) -> dict[str, bytes]:
+    """Whole numbers in the order of the scores: -id in the longest range where that can be."""
+    places = {score: -place for place, score in enumerate(sorted(set(scores), reverse=True))}
+    ordered = [places[score] for score in scores]
+    # of ids whose numbers fall by one, their sums with the ids are equal
+    runs = groupby(range(len(ordered)), lambda token_id: ordered[token_id] + token_id)
+    total, falling = max(((total, list(ids)) for total, ids in runs), key=lambda run: len(run[1]))
+    first, end = falling[0], falling[-1] + 1
+    return {
+        "scores": _packed("f", [place - total for place in (*ordered[:first], *ordered[end:])]),
+        "falling": _packed("I", (first, end)),
+    }
 
 
 def _packed(code: str, values: Iterable[float]) -> bytes:

@@ -59,17 +59,21 @@ class _BytesSink:
     def __init__(self, token_bytes: Callable[[int], bytes], drop_space: bool) -> None:
         self._token_bytes = token_bytes
         self._drop_space = drop_space
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = b""  # of a character
 
     def push(self, token_id: int) -> str:
         data = self._token_bytes(token_id)
         if self._drop_space and data:
             self._drop_space = False
             data = data.removeprefix(b" ")
-        return self._utf8.decode(data)
+        data = self._rest + data
+        text, used = codecs.utf_8_decode(data, "replace", False)
+        self._rest = data[used:]
+        return text
 
     def flush(self) -> str:
-        return self._utf8.decode(b"", final=True)
+        rest, self._rest = self._rest, b""
+        return rest.decode(errors="replace")
 
 
 Chunk = tuple[str, bool]

@@ -18,7 +18,7 @@ from mlr.tokenizer.models.sentencepiece import SentencePieceBPE, safe_boundaries
 from mlr.tokenizer.models.unigram import Unigram, UnigramOptions
 from mlr.tokenizer.models.wordpiece import WordPiece
 from mlr.tokenizer.normalizers import Normalizer
-from mlr.tokenizer.packed import PackedMerges
+from mlr.tokenizer.packed import PackedMerges, PackedScores
 from mlr.tokenizer.patterns import Pattern
 from mlr.tokenizer.post_processors import Surround
 from mlr.tokenizer.pre_tokenizers import ByteLevel, PreTokenizer, Sequential, Split, WordFunction
@@ -51,14 +51,16 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
 def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
     fields = GgufFields(metadata, {"unk": 0, "bos": 1, "eos": 2})
     prefix = " " if fields.flag("add_space_prefix", True) else ""
+    scores = fields.scores()
     return _assemble(
         fields,
         normalizer=lambda text: (prefix + text).replace(" ", SPACE),
         model=SentencePieceBPE(
             fields.vocabulary,
-            fields.scores(),
+            scores.__getitem__,
             byte_tokens(fields.vocabulary),
             fields.special["unk"],
+            falling=scores.falling if isinstance(scores, PackedScores) else range(0),
         ),
         surround=_surround(fields, bos=True, eos=False),
         decoder=BytesDecoder(_spaced_bytes(fields), drop_space=bool(prefix)),
@@ -191,15 +193,17 @@ _SHOWN_AS_IS = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
 
 def _spaced_bytes(fields: GgufFields) -> Callable[[int], bytes]:
     """The bytes of a token where `▁` is a space and byte tokens are bytes."""
-    text_of, types, values = fields.vocabulary.text, fields.types, fields.byte_values
+    utf8_of, types, values = fields.vocabulary.utf8, fields.types, fields.byte_values
+    space = SPACE.encode()
+    normal = TokenType.NORMAL  # looking it up takes longer than comparing
 
     def token_bytes(token_id: int) -> bytes:
         kind = types[token_id]
-        if kind == TokenType.NORMAL:
-            return text_of(token_id).replace(SPACE, " ").encode()
+        if kind == normal:
+            return utf8_of(token_id).replace(space, b" ")
         if kind == TokenType.BYTE:
             return bytes((values[token_id],))
-        return text_of(token_id).encode() if kind in _SHOWN_AS_IS else b""
+        return utf8_of(token_id) if kind in _SHOWN_AS_IS else b""
 
     return token_bytes
 
@@ -207,12 +211,13 @@ def _spaced_bytes(fields: GgufFields) -> Callable[[int], bytes]:
 def _byte_level_bytes(fields: GgufFields) -> Callable[[int], bytes]:
     """The bytes of a token in GPT-2's alphabet."""
     text_of, types, values = fields.vocabulary.text, fields.types, fields.byte_values
+    normal = TokenType.NORMAL  # looking it up takes longer than comparing
     alphabet = byte_values()
 
     def token_bytes(token_id: int) -> bytes:
         kind = types[token_id]
         text = text_of(token_id)
-        if kind == TokenType.NORMAL:
+        if kind == normal:
             try:
                 return bytes([alphabet[character] for character in text])
             except KeyError:

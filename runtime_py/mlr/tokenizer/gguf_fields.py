@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from mlr.errors import TokenizerError
-from mlr.tokenizer.packed import PackedVocabulary
+from mlr.tokenizer.packed import PackedScores, PackedVocabulary
 from mlr.tokenizer.special import END_TOKENS, HIDDEN_FROM_END
 from mlr.tokenizer.vocabulary import ListedVocabulary, Vocabulary, byte_token_value
 
@@ -79,16 +79,17 @@ class GgufFields:
         """A field as it is, None when it is missing."""
         return self._metadata.get(PREFIX + name)
 
-    def scores(self) -> Sequence[float]:
+    def scores(self) -> Sequence[float] | PackedScores:
         """The score of every token; 0 for all when the file has none."""
+        packed = self.get("scores")
+        if isinstance(packed, PackedScores):
+            return packed
         values = self._numbers("scores")
         if values is None:
             return array("d", bytes(8 * self.size))
-        packed = isinstance(values, memoryview)
-        # of numbers of 32 bits the sum is finite if all are
-        if not (math.isfinite(sum(values)) if packed else all(map(math.isfinite, values))):
+        if not all(map(math.isfinite, values)):
             raise TokenizerError(f"{PREFIX}scores: every score must be a finite number")
-        return values if packed else array("d", values)
+        return array("d", values)
 
     def required(self, name: str, why: str) -> int:
         """The id of a special token that something needs."""

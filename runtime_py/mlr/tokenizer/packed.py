@@ -14,19 +14,25 @@ sections      the size in bytes of each section that there is
 
 Sections, of n tokens and m merges:
 
-bounds   where in the file each token begins, and where the last one ends: 32 bits × (n + 1)
 order    the ids of the tokens that have a text, by the buckets of a hash table: 32 bits × up to n.
          A token is in the bucket whose number is the CRC-32 of its bytes, modulo how many there are
-buckets  where in `order` each bucket begins, and where the last one ends: 32 bits × (a power of
-         two + 1)
-scores   `tokenizer.ggml.scores`, where the kind of tokenizer asks for them: 32-bit floating-point
-         numbers × n. Of SentencePiece's BPE only their order matters; here they are the numbers
-         0, -1, -2, … in the same order
+scores   `tokenizer.ggml.scores`, where the kind of tokenizer asks for them, without those of a
+         range of ids that is in `falling`: 32-bit floating-point numbers × up to n
+falling  that range, where there are scores: its first id, and the one after its last: 32 bits × 2.
+         There the score of an id is -id
 merges   pairs of ids that merge, where the kind asks for them, in increasing order:
          (left << 32 | right) × m
 ranks    the place of each of these merges in `tokenizer.ggml.merges`: 32 bits × m
+lengths  the bytes of each token: 8 bits × n; 16 bits × n where one has more than 255
+buckets  how many ids of `order` each bucket has: 8 bits × a power of two
 types    `tokenizer.ggml.token_type`, as `GgufFields` corrects it: 8 bits × n
 texts    the tokens in UTF-8, one after the other
+
+Of the scores of SentencePiece's BPE only their order matters. They are replaced by whole numbers in
+the same order, equal ones by equal ones: the k-th highest by c - k. So in a range of ids where the
+score of each token is the next lower one of all that there are, it falls by one from id to id; c is
+such that in the longest of these ranges it is -id. Where a vocabulary was trained that is most of
+it; special tokens, bytes and what users defined, all of which merging can give, are listed.
 """
 
 from __future__ import annotations
@@ -38,31 +44,44 @@ from array import array
 from binascii import crc32
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import islice
-from operator import le, lt, sub
+from itertools import accumulate, chain, islice, pairwise
+from math import isfinite
+from operator import lt
 from typing import Any, Generic, TypeVar
 
 from mlr.errors import TokenizerError
 from mlr.tokenizer.vocabulary import MAX_TOKENS
 
-__all__ = ["MAGIC", "SECTIONS", "START", "PackedMerges", "PackedVocabulary", "read_packed"]
+__all__ = [
+    "MAGIC",
+    "SECTIONS",
+    "START",
+    "PackedMerges",
+    "PackedScores",
+    "PackedVocabulary",
+    "read_packed",
+]
 
-MAGIC = b"MLRTOK\x00\x02"
+MAGIC = b"MLRTOK\x00\x03"
 
 START = len(MAGIC) + 4
 """Where the first section begins."""
 
 SECTIONS = {
-    "bounds": "I",
     "order": "I",
-    "buckets": "I",
     "scores": "f",
+    "falling": "I",
     "merges": "Q",
     "ranks": "I",
+    "lengths": "B",
+    "buckets": "B",
     "types": "B",
     "texts": "B",
 }
-"""The sections in their order, and what each consists of, as `array` and `memoryview` call it."""
+"""The sections in their order, and what each consists of, as `array` and `memoryview` call it.
+
+Lengths of 16 bits are cast once more.
+"""
 
 _PREFIX = "tokenizer.ggml."
 _MAX_REMEMBERED = 16_384
@@ -90,6 +109,11 @@ class _Remembered(dict[K, V], Generic[K, V]):
         return value
 
 
+def _starts(sizes: memoryview, first: int) -> array[int]:
+    """Where every sixteenth thing begins of things that lie one after the other."""
+    return array("I", islice(accumulate(sizes, initial=first), 0, None, 16))
+
+
 class PackedVocabulary:
     """A vocabulary in a file's bytes, with an index from texts to ids.
 
@@ -97,7 +121,17 @@ class PackedVocabulary:
     not checked for that. It cannot give an id that has another text.
     """
 
-    __slots__ = ("_before_space", "_bounds", "_buckets", "_data", "_mask", "_order", "find")
+    __slots__ = (
+        "_before_space",
+        "_bucket_starts",
+        "_buckets",
+        "_data",
+        "_lengths",
+        "_mask",
+        "_order",
+        "_starts",
+        "find",
+    )
 
     def __init__(self, data: bytes, tables: dict[str, Any], start: int, before_space: str) -> None:
         """`tables` are the sections of the file's bytes, and `start` is where the texts begin.
@@ -105,54 +139,89 @@ class PackedVocabulary:
         TokenizerError when they do not fit.
         """
         self._data = data
-        self._bounds, self._order = tables["bounds"], tables["order"]
-        self._buckets = tables["buckets"]
-        self._mask = len(self._buckets) - 2
+        lengths, count = tables["lengths"], len(tables["types"])
+        self._lengths = lengths.cast("H") if len(lengths) == 2 * count else lengths
+        self._order, self._buckets = tables["order"], tables["buckets"]
+        self._mask = len(self._buckets) - 1
         self._before_space = before_space
-        self._check(start, start + len(tables["texts"]))
+        self._check(start, start + len(tables["texts"]), count)
+        self._starts = _starts(self._lengths, start)
+        self._bucket_starts = _starts(self._buckets, 0)
         self.find: Callable[[str], int | None] = _Remembered(self._look_up).__getitem__
 
-    def _check(self, start: int, end: int) -> None:
-        count = len(self._bounds) - 1
+    def _check(self, start: int, end: int, count: int) -> None:
         if not 0 < count <= MAX_TOKENS:
             raise TokenizerError(f"tokenizer: {count} tokens; there must be 1 to {MAX_TOKENS}")
-        bounds = self._bounds
-        if (bounds[0], bounds[-1]) != (start, end) or not _grows(bounds, le):
-            raise TokenizerError("tokenizer: the bounds of the tokens are not those of the texts")
-        _check_utf8(self._data, bounds)
-        number = self._mask + 1
+        if len(self._lengths) != count:
+            raise TokenizerError("tokenizer: types and lengths are not equally many")
+        if start + sum(self._lengths) != end:
+            raise TokenizerError("tokenizer: the lengths of the tokens are not those of the texts")
+        _check_utf8(self._data, start, end, self._lengths)
+        number = len(self._buckets)
         if number & self._mask or not 0 < number <= 2 * count:
             raise TokenizerError(f"tokenizer: {number} buckets for {count} tokens")
-        try:
-            bytes(map(sub, islice(self._buckets, 1, None), self._buckets))
-        except ValueError:
-            raise TokenizerError("tokenizer: a bucket has less than 0 or more than 255") from None
-        if (self._buckets[0], self._buckets[-1]) != (0, len(self._order)):
+        if sum(self._buckets) != len(self._order):
             raise TokenizerError("tokenizer: the buckets are not those of the tokens")
         if max(self._order, default=0) >= count:
             raise TokenizerError("tokenizer: there is no token of an id in a bucket")
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return len(self._lengths)
 
     def text(self, token_id: int) -> str:
-        return self._data[self._bounds[token_id] : self._bounds[token_id + 1]].decode()
+        return self.utf8(token_id).decode()
+
+    def utf8(self, token_id: int) -> bytes:
+        start = self._starts[token_id >> 4] + sum(self._lengths[token_id & -16 : token_id])
+        return self._data[start : start + self._lengths[token_id]]
 
     def texts(self) -> Iterator[str]:
-        return map(self.text, range(len(self)))
+        bounds = pairwise(accumulate(self._lengths, initial=self._starts[0]))
+        return (self._data[start:end].decode() for start, end in bounds)
 
     def before_space(self) -> set[str]:
         return set(self._before_space)
 
     def _look_up(self, text: str) -> int | None:
         wanted = text.encode("utf-8", "surrogatepass")
+        size = len(wanted)
         bucket = crc32(wanted) & self._mask
-        data, bounds = self._data, self._bounds
+        first = self._bucket_starts[bucket >> 4] + sum(self._buckets[bucket & -16 : bucket])
         token_id: int
-        for token_id in self._order[self._buckets[bucket] : self._buckets[bucket + 1]]:
-            if data[bounds[token_id] : bounds[token_id + 1]] == wanted:
-                return token_id
+        for token_id in self._order[first : first + self._buckets[bucket]]:
+            if self._lengths[token_id] == size:
+                start = self._starts[token_id >> 4] + sum(self._lengths[token_id & -16 : token_id])
+                if self._data[start : start + size] == wanted:
+                    return token_id
         return None
+
+
+class PackedScores:
+    """The scores of `count` tokens. Of an id in `falling` it is -id, and not listed."""
+
+    __slots__ = ("_listed", "falling")
+
+    def __init__(self, listed: memoryview, falling: memoryview, count: int) -> None:
+        """TokenizerError when they are not as many, or not finite."""
+        if len(falling) != 2 or not falling[0] <= falling[1] <= count:
+            raise TokenizerError("tokenizer: the falling scores are not those of a range of ids")
+        self.falling = range(*falling)
+        if len(listed) != count - len(self.falling):
+            raise TokenizerError("tokenizer: scores and tokens are not equally many")
+        if not isfinite(sum(listed)):  # of numbers of 32 bits the sum is finite if all are
+            raise TokenizerError("tokenizer: every score must be a finite number")
+        self._listed = listed
+
+    def __getitem__(self, token_id: int) -> float:
+        if token_id in self.falling:
+            return -token_id
+        left_out = len(self.falling) if token_id >= self.falling.stop else 0
+        score: float = self._listed[token_id - left_out]
+        return score
+
+    def __iter__(self) -> Iterator[float]:
+        first, end = self.falling.start, self.falling.stop
+        return chain(self._listed[:first], range(-first, -end, -1), self._listed[first:])
 
 
 class PackedMerges:
@@ -160,7 +229,7 @@ class PackedMerges:
 
     def __init__(self, find: Callable[[str], int | None], pairs: Any, ranks: Any) -> None:
         """TokenizerError when `pairs` do not increase, or `ranks` are not as many."""
-        if len(pairs) != len(ranks) or not _grows(pairs, lt):
+        if len(pairs) != len(ranks) or not all(map(lt, pairs, islice(pairs, 1, None))):
             raise TokenizerError("tokenizer: the merges are not in order")
         self._find = find
         self._pairs = pairs
@@ -185,8 +254,9 @@ class PackedMerges:
 def read_packed(data: bytes) -> dict[str, Any]:
     """The metadata in a file's bytes, where the tables stand for the long lists.
 
-    `tokens` is a `PackedVocabulary`, `merges` a `PackedMerges`; `scores` and `token_type` are
-    memory views. TokenizerError for a file that is not whole, or does not fit together.
+    `tokens` is a `PackedVocabulary`, `merges` a `PackedMerges`, `scores` a `PackedScores`, and
+    `token_type` a memory view. TokenizerError for a file that is not whole, or does not fit
+    together.
     """
     metadata, before_space, sizes = _read_header(data)
     tables: dict[str, Any] = {}
@@ -200,13 +270,11 @@ def read_packed(data: bytes) -> dict[str, Any]:
         start += size
     texts = start - sizes["texts"]
     vocabulary = PackedVocabulary(data, tables, texts, before_space)
-    for name in ("types", "scores"):
-        if name in tables and len(tables[name]) != len(vocabulary):
-            raise TokenizerError(f"tokenizer: {name} and tokens are not equally many")
     metadata[_PREFIX + "tokens"] = vocabulary
     metadata[_PREFIX + "token_type"] = tables["types"]
     if "scores" in tables:
-        metadata[_PREFIX + "scores"] = tables["scores"]
+        scores = PackedScores(tables["scores"], tables["falling"], len(vocabulary))
+        metadata[_PREFIX + "scores"] = scores
     if "merges" in tables:
         merges = PackedMerges(vocabulary.find, tables["merges"], tables["ranks"])
         metadata[_PREFIX + "merges"] = merges
@@ -234,10 +302,11 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int]]:
     metadata, before_space, sizes = found
     if not (isinstance(metadata, dict) and isinstance(before_space, str)):
         raise TokenizerError("tokenizer: the header lacks the metadata")
-    needed = {"texts", "bounds", "types", "order", "buckets"}
+    needed = {"order", "lengths", "buckets", "types", "texts"}
     if (
         not isinstance(sizes, dict)
         or not needed <= sizes.keys() <= SECTIONS.keys()
+        or ("scores" in sizes) != ("falling" in sizes)
         or ("merges" in sizes) != ("ranks" in sizes)
         or any(type(size) is not int or size < 0 for size in sizes.values())
     ):
@@ -247,20 +316,15 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], str, dict[str, int]]:
     return metadata, before_space, {name: sizes[name] for name in SECTIONS if name in sizes}
 
 
-def _grows(numbers: memoryview, compare: Callable[[int, int], bool]) -> bool:
-    return all(map(compare, numbers, islice(numbers, 1, None)))
-
-
-def _check_utf8(data: bytes, bounds: memoryview) -> None:
+def _check_utf8(data: bytes, start: int, end: int, lengths: memoryview) -> None:
     """TokenizerError unless every text is UTF-8; in parts, so that it takes no memory."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
-    end = bounds[-1]
     try:
-        for start in range(bounds[0], end, _DECODED_AT_ONCE):
-            decode(data[start : min(start + _DECODED_AT_ONCE, end)])
+        for place in range(start, end, _DECODED_AT_ONCE):
+            decode(data[place : min(place + _DECODED_AT_ONCE, end)])
         decode(b"", True)
     except UnicodeDecodeError as error:
         raise TokenizerError(f"tokenizer: the tokens are not UTF-8: {error.reason}") from None
-    firsts = bytes(map(data.__getitem__, islice(bounds, len(bounds) - 1)))
-    if re.search(rb"[\x80-\xbf]", firsts):
+    starts = islice(accumulate(lengths, initial=start), len(lengths))
+    if re.search(rb"[\x80-\xbf]", bytes(map(data.__getitem__, starts))):
         raise TokenizerError("tokenizer: a token begins within a character")

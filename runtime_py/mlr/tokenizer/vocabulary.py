@@ -48,6 +48,10 @@ class Vocabulary(Protocol):
         """The text of a token; the id must be one."""
         ...
 
+    def utf8(self, token_id: int) -> bytes:
+        """That text in UTF-8."""
+        ...
+
     def texts(self) -> Iterator[str]:
         """The texts of all tokens, in the order of their ids."""
         ...
@@ -70,6 +74,9 @@ class ListedVocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def utf8(self, token_id: int) -> bytes:
+        return self.tokens[token_id].encode()
 
     def texts(self) -> Iterator[str]:
         return iter(self.tokens)

@@ -45,7 +45,7 @@ function readTables(bytes) {
     found,
     added: Array.from(vocabulary.added()),
     merges: pairs.filter(([, , rank]) => rank !== undefined),
-    scores: scores && Array.from(scores),
+    scores: scores && tokens.map((_, id) => scores.of(id)),
   };
 }
 

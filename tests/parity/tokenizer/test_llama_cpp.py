@@ -92,5 +92,16 @@ def test_encodes_as_llama_cpp_does(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.oracle
+def test_scores_in_any_order(tmp_path: Path) -> None:
+    fields = metadata("spm")
+    scores = list(fields["tokenizer.ggml.scores"])
+    random.Random(2).shuffle(scores)
+    fields["tokenizer.ggml.scores"] = scores
+    path = tmp_path / "vocabulary.gguf"
+    write_gguf(path, fields)
+    compare_live(path, fields)
+
+
+@pytest.mark.oracle
 def test_the_demo_model_encodes_as_llama_cpp_does(demo_gguf: Path) -> None:
     compare_live(demo_gguf, demo_metadata(demo_gguf))

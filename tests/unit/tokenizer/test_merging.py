@@ -47,7 +47,7 @@ def test_cutting_at_safe_boundaries_changes_nothing(ranks: dict[str, int], word:
     tokens = ["a", "b", "c", SPACE, *(token for token in ranks if len(token) > 1)]
     vocabulary = ListedVocabulary.from_list(tokens, "test")
     scores = [0.0] * 4 + [-float(rank) for rank in ranks.values()]
-    model = SentencePieceBPE(vocabulary, scores, [None] * 256, None)
+    model = SentencePieceBPE(vocabulary, scores.__getitem__, [None] * 256, None)
     expected = by_definition(list(word), ranks)
     assert [tokens[i] for i in model.encode([word])] == expected
 

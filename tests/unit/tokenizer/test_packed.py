@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from binascii import crc32
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from mlr.tokenizer.packed import (
     SECTIONS,
     START,
     PackedMerges,
+    PackedScores,
     PackedVocabulary,
     read_packed,
 )
@@ -36,10 +39,15 @@ def packed_vocabulary(tokens: list[str]) -> PackedVocabulary:
 
 
 texts = st.text(st.sampled_from("ab▁é😀\0\n\U0010ffff"), max_size=4)
+long_texts = st.builds(str.__mul__, texts, st.sampled_from([1, 90, 255, 4000]))
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(texts, min_size=1, max_size=60, unique=True), st.lists(texts, max_size=20))
+@given(
+    st.lists(texts, min_size=1, max_size=60, unique=True)
+    | st.lists(long_texts, min_size=1, max_size=20, unique=True),
+    st.lists(texts, max_size=20),
+)
 def test_a_vocabulary_is_the_plain_one(tokens: list[str], others: list[str]) -> None:
     plain = ListedVocabulary.from_list(tokens, "test")
     packed = packed_vocabulary(tokens)
@@ -56,6 +64,15 @@ def test_a_large_vocabulary_is_found_whole() -> None:
     assert list(map(packed.find, tokens)) == list(range(70_000))
     assert packed.find("x") is None
     assert packed.find("") is None
+
+
+def test_many_tokens_in_a_bucket() -> None:
+    # of 128, which there are for up to 256 tokens
+    full = [text for i in range(60_000) if crc32((text := f"{i}").encode()) % 128 == 5]
+    packed = packed_vocabulary(full[:255])
+    assert list(map(packed.find, full[:300])) == [*range(255), *[None] * 45]
+    with pytest.raises(TokenizerError, match="more than 255 tokens have one hash"):
+        packed_vocabulary(full[:256])
 
 
 def test_tokens_without_a_text() -> None:
@@ -162,6 +179,7 @@ def test_what_is_wider_than_a_byte_is_aligned() -> None:
         start = START
         for name, part in taken_apart(data)[1].items():
             assert SECTIONS[name] == "B" or start % 4 == 0, name
+            assert name != "lengths" or start % 2 == 0
             start += len(part)
 
 
@@ -171,10 +189,62 @@ def test_a_section_that_no_kind_asks_for_is_left_out() -> None:
     assert kept == [{"scores"}, {"merges"}]
 
 
-def test_scores_of_sentencepiece_are_places() -> None:
-    fields = gguf(list("abcd"), model="llama", scores=[-2.5, 1e30, -2.5, -1e-30])
-    scores = read_packed(pack_tokenizer(fields))["tokenizer.ggml.scores"]
-    assert scores.tolist() == [-2, 0, -2, -1]
+def packed_scores(scores: list[float], model: str = "llama") -> PackedScores:
+    """Those of a packed file, which lists as many as it must."""
+    fields = gguf([f"{i:x}" for i in range(len(scores))], model=model, scores=scores)
+    packed = read_packed(pack_tokenizer(fields))["tokenizer.ggml.scores"]
+    assert isinstance(packed, PackedScores)
+    assert list(packed) == [packed[i] for i in range(len(scores))]
+    return packed
+
+
+def listed(packed: PackedScores) -> int:
+    return len(packed._listed)
+
+
+def test_scores_of_sentencepiece_are_numbers_in_their_order() -> None:
+    packed = packed_scores([-2.5, 1e30, -2.5, -1e-30, -7.0])
+    assert list(packed) == [0, 2, 0, 1, -1]
+    assert listed(packed) == 4
+
+
+def test_scores_that_fall_with_the_id_are_left_out() -> None:
+    gemma = [-1000.0] * 3 + [0.0] * 4 + [-float(i) for i in range(2000)] + [-1000.0] * 2
+    packed = packed_scores(gemma)
+    assert listed(packed) == 3 + 4 + 2
+    assert packed[3] == packed[6] == packed[7] == -7
+    assert packed[0] == packed[1007] == packed[2008] == -1007
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(-9, 0) | st.floats(width=32, allow_nan=False, allow_infinity=False)))
+def test_scores_stay_in_their_order(scores: list[float]) -> None:
+    """Any, and any after which a vocabulary goes on as Llama 2's does."""
+    for tried in (scores or [0.0], scores + [-float(i) for i in range(9)]):
+        packed = list(packed_scores(tried))
+        assert all(score == int(score) for score in packed)
+        for a, b in product(range(len(tried)), repeat=2):
+            assert (packed[a] < packed[b]) == (tried[a] < tried[b])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0.0, -1.0, -2.0, -2.5, -6.0, 3.0]), min_size=9, max_size=9))
+def test_any_scores_merge_as_listed_ones(scores: list[float]) -> None:
+    """Of pieces, and of what users defined, which merges where spaces become `▁`."""
+    base = samples.spm()
+    fields = samples.spm(
+        tokens=[*base["tokenizer.ggml.tokens"], "▁▁", "ba"],
+        token_type=[*base["tokenizer.ggml.token_type"], 4, 1],
+        scores=[*base["tokenizer.ggml.scores"][:-7], *scores],
+    )
+    listed, packed = from_gguf(fields), load_tokenizer("packed", pack_tokenizer(fields))
+    for text in ("abab", "  ab  ba   a b", "aba bab  abba"):
+        assert packed.encode(text) == listed.encode(text)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_scores_of_unigram_are_as_they_were(scores: list[float]) -> None:
+    assert list(packed_scores(scores, model="t5")) == scores
 
 
 def test_merges_of_a_list_need_a_list_of_tokens() -> None:
@@ -190,6 +260,7 @@ def test_merges_of_a_list_need_a_list_of_tokens() -> None:
         (gguf([]), "empty"),
         (gguf(["a", "a"]), "both 'a'"),
         (gguf(["a" * 65_537]), "longer than 65536 characters"),
+        (gguf(["é" * 32_768]), "longer than 65535 bytes"),
         (gguf(["a"], token_type=[256]), "token_type"),
         (gguf(["a"], token_type=[1, 1]), "one for each"),
         (gguf(["a"], scores=["x"]), "scores"),

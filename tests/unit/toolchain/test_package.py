@@ -115,8 +115,8 @@ def test_the_tokenizer_file_holds_the_tokenizer(
     assert set(found) == {key for key in metadata if key.startswith(prefix)}
     assert list(found[prefix + "tokens"].texts()) == metadata[prefix + "tokens"]
     assert list(found[prefix + "token_type"]) == metadata[prefix + "token_type"]
-    scores, places = metadata[prefix + "scores"], found[prefix + "scores"].tolist()
-    assert sorted({*places}, reverse=True) == [-float(place) for place in range(len({*scores}))]
+    scores, places = metadata[prefix + "scores"], list(found[prefix + "scores"])
+    assert sorted({*places}) == [min(places) + place for place in range(len({*scores}))]
     by_score = sorted(range(len(scores)), key=lambda token_id: scores[token_id])
     assert by_score == sorted(range(len(scores)), key=lambda token_id: places[token_id])
     assert found[prefix + "model"] == "llama"

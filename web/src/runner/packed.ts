@@ -4,13 +4,24 @@
  */
 import { messageOf } from "../shared/errors";
 import { Merges } from "./merges";
+import { Scores } from "./scores";
 import { broken, Vocabulary } from "./vocabulary";
 
-const MAGIC = "MLRTOK\0\x02";
+const MAGIC = "MLRTOK\0\x03";
 const START = MAGIC.length + 4; // where the first section begins
 /** The sections in their order, and the bytes of one of each. */
-const SECTIONS = { bounds: 4, order: 4, buckets: 4, scores: 4, merges: 8, ranks: 4, types: 1, texts: 1 };
-const NEEDED: Section[] = ["bounds", "order", "buckets", "types", "texts"];
+const SECTIONS = {
+  order: 4,
+  scores: 4,
+  falling: 4,
+  merges: 8,
+  ranks: 4,
+  lengths: 1, // or 2
+  buckets: 1,
+  types: 1,
+  texts: 1,
+};
+const NEEDED: Section[] = ["order", "lengths", "buckets", "types", "texts"];
 
 type Section = keyof typeof SECTIONS;
 
@@ -18,39 +29,37 @@ export interface PackedTokenizer {
   vocabulary: Vocabulary;
   /** Null for a kind without. */
   merges: Merges | null;
-  /** By id; the token of the highest score merges first. Null for a kind without. */
-  scores: Float32Array | null;
+  /** Null for a kind without. */
+  scores: Scores | null;
 }
 
 /** The tables in `bytes`, which are from now on theirs. Throws `TokenizerError`. */
 export function readPacked(bytes: Uint8Array<ArrayBuffer>): PackedTokenizer {
   const places = findSections(bytes);
   const part = (name: Section) => places.get(name) ?? { start: 0, size: 0 };
+  const octets = (name: Section) => bytes.subarray(part(name).start, part(name).start + part(name).size);
   const words = (name: Section) => {
     const { start, size } = part(name);
     return new Uint32Array(bytes.buffer, bytes.byteOffset + start, size / 4);
   };
-  const { start, size } = part("types");
+  const lengths = octets("lengths");
+  const types = octets("types");
+  const wide = lengths.length === 2 * types.length;
   const vocabulary = new Vocabulary(bytes, {
-    bounds: words("bounds"),
+    lengths: wide ? new Uint16Array(bytes.buffer, lengths.byteOffset, types.length) : lengths,
     order: words("order"),
-    buckets: words("buckets"),
-    types: bytes.subarray(start, start + size),
+    buckets: octets("buckets"),
+    types,
     textsStart: part("texts").start,
     textsEnd: part("texts").start + part("texts").size,
   });
   const { buffer, byteOffset, length } = words("scores");
-  const scores = places.has("scores") ? new Float32Array(buffer, byteOffset, length) : null;
-  if (scores && scores.length !== vocabulary.size) throw broken("scores and tokens are not equally many");
-  if (scores && !every(scores, Number.isFinite)) throw broken("every score must be a finite number");
-  return { vocabulary, merges: places.has("merges") ? new Merges(words("merges"), words("ranks")) : null, scores };
-}
-
-/** As `Float32Array.every`, which makes an object of each number: 4 MB for the collector. */
-export function every(numbers: Float32Array, holds: (value: number) => boolean): boolean {
-  let at = 0;
-  while (at < numbers.length && holds(numbers[at] ?? 0)) at++;
-  return at === numbers.length;
+  const listed = new Float32Array(buffer, byteOffset, length);
+  return {
+    vocabulary,
+    merges: places.has("merges") ? new Merges(words("merges"), words("ranks")) : null,
+    scores: places.has("scores") ? new Scores(listed, words("falling"), vocabulary.size) : null,
+  };
 }
 
 /** Where the sections are. */
@@ -93,6 +102,7 @@ function readSizes(header: Uint8Array): Partial<Record<Section, number>> {
     !NEEDED.every((name) => name in sizes) ||
     !Object.keys(sizes).every((name) => Object.hasOwn(SECTIONS, name)) ||
     !Object.values(sizes).every((size) => Number.isSafeInteger(size) && size >= 0) ||
+    "scores" in sizes !== "falling" in sizes ||
     "merges" in sizes !== "ranks" in sizes
   ) {
     throw broken("the header does not list the sections that there must be");

@@ -3,7 +3,8 @@ import { AddedToken, ByteLevelDecoder, type Tokenizer } from "@huggingface/token
 import { MlrError } from "../shared/errors";
 import { AddedTokens } from "./added_tokens";
 import type { Merges } from "./merges";
-import { every, type PackedTokenizer } from "./packed";
+import type { PackedTokenizer } from "./packed";
+import type { Scores } from "./scores";
 import type { Vocabulary } from "./vocabulary";
 
 interface Node {
@@ -43,7 +44,7 @@ export function useTables(tokenizer: Tokenizer, { vocabulary, merges, scores }: 
   const { model } = replaced;
   if ("add_node" in model) {
     if (merges) model.add_node = addByMerges(vocabulary, merges);
-    else if (scores && every(scores, Number.isInteger)) model.add_node = addByScores(vocabulary, scores);
+    else if (scores?.whole) model.add_node = addByScores(vocabulary, scores);
     else throw new MlrError("TokenizerError", "tokenizer: there is nothing that says which tokens merge");
   }
   model.tokens_to_ids = {
@@ -80,11 +81,11 @@ function addByMerges(vocabulary: Vocabulary, merges: Merges): AddNode {
 }
 
 /** SentencePiece's way: what becomes a token merges, that of the highest score first. */
-function addByScores(vocabulary: Vocabulary, scores: Float32Array): AddNode {
+function addByScores(vocabulary: Vocabulary, scores: Scores): AddNode {
   return (queue, node) => {
     const id = vocabulary.id(node.token + node.next.token);
     if (id === undefined) return;
-    node.score = node.bias - (scores[id] ?? 0); // the bias is below 1, and the scores are whole numbers
+    node.score = node.bias - scores.of(id); // the bias is below 1, and the scores are whole numbers
     queue.push(node);
   };
 }

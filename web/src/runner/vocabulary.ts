@@ -5,7 +5,6 @@
 import { MlrError } from "../shared/errors";
 
 const MAX_TOKENS = 4_000_000;
-const FULLEST = 255; // tokens in a bucket
 const DECODED_AT_ONCE = 2 ** 16;
 const KINDS = 7; // of tokens
 
@@ -20,9 +19,9 @@ const UNDEFINED = 0;
 
 /** The sections, as `mlr.tokenizer.packed` describes them. */
 export interface VocabularyTables {
-  bounds: Uint32Array;
+  lengths: Uint8Array | Uint16Array;
   order: Uint32Array;
-  buckets: Uint32Array;
+  buckets: Uint8Array;
   types: Uint8Array;
   /** Where the texts begin and end in the file. */
   textsStart: number;
@@ -45,6 +44,8 @@ export interface AddedToken {
 export class Vocabulary {
   readonly #bytes: Uint8Array;
   readonly #tables: VocabularyTables;
+  readonly #starts: Starts;
+  readonly #bucketStarts: Starts;
   readonly #mask: number;
   /** The UTF-8 of a text that is looked for. */
   readonly #wanted: Uint8Array;
@@ -54,29 +55,31 @@ export class Vocabulary {
   constructor(bytes: Uint8Array, tables: VocabularyTables) {
     this.#bytes = bytes;
     this.#tables = tables;
-    this.#mask = tables.buckets.length - 2;
-    const longest = checkTexts(bytes, tables);
-    checkIndex(tables, this.size);
-    checkTypes(tables.types, this.size);
+    this.#mask = tables.buckets.length - 1;
+    this.#starts = new Starts(tables.lengths, tables.textsStart);
+    this.#bucketStarts = new Starts(tables.buckets, 0);
+    const longest = checkTexts(bytes, tables, this.#starts.end);
+    checkIndex(tables, this.#bucketStarts.end);
+    checkTypes(tables.types);
     this.#wanted = new Uint8Array(longest);
   }
 
   /** How many ids there are. */
   get size(): number {
-    return this.#tables.bounds.length - 1;
+    return this.#tables.types.length;
   }
 
   /** The id of a token; undefined for what is none. */
   id(token: string): number | undefined {
     const size = encode(token, this.#wanted);
     if (size < 0) return undefined;
-    const { bounds, order, buckets } = this.#tables;
+    const { lengths, order, buckets } = this.#tables;
     const bucket = crc32(this.#wanted, size) & this.#mask;
-    const end = buckets[bucket + 1] ?? 0;
-    for (let at = buckets[bucket] ?? 0; at < end; at++) {
+    const first = this.#bucketStarts.of(bucket);
+    const end = first + (buckets[bucket] ?? 0);
+    for (let at = first; at < end; at++) {
       const id = order[at] ?? 0;
-      const start = bounds[id] ?? 0;
-      if ((bounds[id + 1] ?? 0) - start === size && this.#isAt(start, size)) return id;
+      if (lengths[id] === size && this.#isAt(this.#starts.of(id), size)) return id;
     }
     return undefined;
   }
@@ -112,7 +115,8 @@ export class Vocabulary {
   }
 
   #text(id: number): string {
-    return this.#decoder.decode(this.#bytes.subarray(this.#tables.bounds[id], this.#tables.bounds[id + 1]));
+    const start = this.#starts.of(id);
+    return this.#decoder.decode(this.#bytes.subarray(start, start + (this.#tables.lengths[id] ?? 0)));
   }
 
   #isAt(start: number, size: number): boolean {
@@ -121,18 +125,37 @@ export class Vocabulary {
   }
 }
 
-/** Throws `TokenizerError` unless each token is whole UTF-8; gives the bytes of the longest. */
-function checkTexts(bytes: Uint8Array, { bounds, textsStart, textsEnd }: VocabularyTables): number {
-  const count = bounds.length - 1;
-  if (count < 1 || count > MAX_TOKENS) throw broken(`${count} tokens; there must be 1 to ${MAX_TOKENS}`);
-  let longest = 0;
-  let fits = bounds[0] === textsStart && bounds[count] === textsEnd;
-  for (let id = 0; fits && id < count; id++) {
-    const size = (bounds[id + 1] ?? 0) - (bounds[id] ?? 0);
-    fits = size >= 0;
-    longest = Math.max(longest, size);
+/** Where things begin that lie one after the other, from their sizes: a sum for every 16. */
+class Starts {
+  readonly #sizes: Uint8Array | Uint16Array;
+  readonly #sums: Uint32Array;
+  /** Where the last one ends. */
+  readonly end: number;
+
+  constructor(sizes: Uint8Array | Uint16Array, first: number) {
+    this.#sizes = sizes;
+    this.#sums = new Uint32Array(Math.ceil(sizes.length / 16));
+    let start = first;
+    for (let i = 0; i < sizes.length; i++) {
+      if (i % 16 === 0) this.#sums[i / 16] = start;
+      start += sizes[i] ?? 0;
+    }
+    this.end = start;
   }
-  if (!fits) throw broken("the bounds of the tokens are not those of the texts");
+
+  of(index: number): number {
+    let start = this.#sums[index >> 4] ?? 0;
+    for (let i = index & -16; i < index; i++) start += this.#sizes[i] ?? 0;
+    return start;
+  }
+}
+
+/** Throws `TokenizerError` unless each token is whole UTF-8; gives the bytes of the longest. */
+function checkTexts(bytes: Uint8Array, { lengths, types, textsStart, textsEnd }: VocabularyTables, end: number): number {
+  const count = types.length;
+  if (count < 1 || count > MAX_TOKENS) throw broken(`${count} tokens; there must be 1 to ${MAX_TOKENS}`);
+  if (lengths.length !== count) throw broken("types and lengths are not equally many");
+  if (end !== textsEnd) throw broken("the lengths of the tokens are not those of the texts");
   const decoder = new TextDecoder("utf-8", { fatal: true }); // in parts, so that it takes no memory
   try {
     for (let start = textsStart; start < textsEnd; start += DECODED_AT_ONCE) {
@@ -142,26 +165,26 @@ function checkTexts(bytes: Uint8Array, { bounds, textsStart, textsEnd }: Vocabul
   } catch {
     throw broken("the tokens are not UTF-8");
   }
+  let longest = 0;
+  let start = textsStart;
   for (let id = 0; id < count; id++) {
-    const start = bounds[id] ?? 0;
     if (start < textsEnd && ((bytes[start] ?? 0) & 0xc0) === 0x80) throw broken("a token begins within a character");
+    const size = lengths[id] ?? 0;
+    longest = Math.max(longest, size);
+    start += size;
   }
   return longest;
 }
 
-function checkIndex({ order, buckets }: VocabularyTables, count: number): void {
-  const number = buckets.length - 1;
+function checkIndex({ order, buckets, types }: VocabularyTables, end: number): void {
+  const count = types.length;
+  const number = buckets.length;
   if (number < 1 || number > 2 * count || number & (number - 1)) throw broken(`${number} buckets for ${count} tokens`);
-  for (let i = 0; i < number; i++) {
-    const size = (buckets[i + 1] ?? 0) - (buckets[i] ?? 0);
-    if (size < 0 || size > FULLEST) throw broken(`a bucket has less than 0 or more than ${FULLEST}`);
-  }
-  if (buckets[0] !== 0 || buckets[number] !== order.length) throw broken("the buckets are not those of the tokens");
+  if (end !== order.length) throw broken("the buckets are not those of the tokens");
   if (order.some((id) => id >= count)) throw broken("there is no token of an id in a bucket");
 }
 
-function checkTypes(types: Uint8Array, count: number): void {
-  if (types.length !== count) throw broken("types and tokens are not equally many");
+function checkTypes(types: Uint8Array): void {
   const unknown = types.find((kind) => kind >= KINDS);
   if (unknown !== undefined) throw broken(`there is no type ${unknown} of tokens`);
 }

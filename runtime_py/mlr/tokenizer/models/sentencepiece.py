@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mlr.tokenizer.models.cache import WordCache
 from mlr.tokenizer.models.merging import merge
@@ -29,18 +29,22 @@ def safe_boundaries(vocabulary: Vocabulary) -> re.Pattern[str] | None:
 class SentencePieceBPE:
     """Merges the neighbours whose concatenation is the token of the highest score.
 
-    `byte_ids[b]` is the token for byte b, used for characters that are no token.
+    `score(id)` is a token's. That of an id in `falling` is -id, which is known without asking: in
+    most vocabularies that is nearly all. `byte_ids[b]` is the token for byte b, used for characters
+    that are no token.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        scores: Sequence[float],
+        score: Callable[[int], float],
         byte_ids: Sequence[int | None],
         unk_id: int | None,
+        falling: range = range(0),
     ) -> None:
         self._find = vocabulary.find
-        self._scores = scores
+        self._score = score
+        self._first, self._end = falling.start, falling.stop
         self._byte_ids = byte_ids
         self._unk_id = unk_id
         self._boundaries = safe_boundaries(vocabulary)
@@ -69,7 +73,9 @@ class SentencePieceBPE:
 
     def _wait(self, left: str, right: str) -> float | None:
         token_id = self._find(left + right)
-        return None if token_id is None else -self._scores[token_id]
+        if token_id is None or self._first <= token_id < self._end:
+            return token_id
+        return -self._score(token_id)
 
 
 def _join(left: str, right: str) -> str:
