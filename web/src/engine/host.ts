@@ -1,6 +1,8 @@
 import { scope } from "#scope";
-import { Kernel } from "../kernel/kernel";
 import { Helpers } from "../kernel/helpers";
+import type { Kernel } from "../kernel/kernel";
+import { plan } from "../kernel/layout";
+import { Loading, type Means } from "../kernel/loading";
 import { openBuilds, hasMemory64, type KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import { Bundle } from "../runner/bundle";
@@ -64,9 +66,8 @@ export class PythonHost {
       return new Response(await bytes);
     };
     const bundle = await Bundle.open(url, { fetch, stallMs: STALL_MS }, null);
-    const means = { builds: this.#builds, network: this.#network, helpers: this.#helpers };
     const available = this.deviceMemory * 2 ** 30 || Infinity;
-    return Preparation.begin(bundle, options, threads, available, means);
+    return Preparation.begin(bundle, options, threads, available, this.#means());
   }
 
   /** The body of a URL, of at most `limit` bytes. Rejects with a `FetchError`. */
@@ -90,7 +91,7 @@ export class PythonHost {
     sequences: number,
     flags: number,
   ): Promise<number[]> {
-    return Kernel.plan(this.#builds, descriptor, { contextLength, threads, sequences, flags });
+    return plan(this.#builds, { descriptor, options: { contextLength, threads, sequences, flags } });
   }
 
   /** A kernel with the variant's weights in place. */
@@ -121,16 +122,20 @@ export class PythonHost {
   }
 
   async #load(
-    { specification, descriptor, options }: Wanted,
-    totalBytes: number,
+    { specification, ...layout }: Wanted,
+    total: number,
     onProgress: OnProgress,
   ): Promise<[Kernel, Stored]> {
-    const kernel = await Kernel.open(this.#builds, descriptor, options, totalBytes);
+    const loading = await Loading.begin({ ...layout, total }, specification, this.#means(), onProgress);
     try {
-      return [kernel, await kernel.load(specification, this.#network, this.#helpers, onProgress)];
+      return await loading.finish();
     } catch (error) {
-      kernel.close();
+      loading.cancel();
       throw error;
     }
+  }
+
+  #means(): Means {
+    return { builds: this.#builds, network: this.#network, helpers: this.#helpers };
   }
 }

@@ -5,45 +5,31 @@
  * reads both as Python does. Python decides all the same: what has been prepared is used if it is
  * exactly what Python asks for, and whatever goes wrong before that is left to Python to find.
  */
-import type { Helpers } from "../kernel/helpers";
-import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
-import type { KernelBuilds } from "../kernel/module";
+import type { Kernel } from "../kernel/kernel";
+import { type Layout, MAX_MEMORY, MAX_MEMORY_64, plan } from "../kernel/layout";
+import { Loading, type Means } from "../kernel/loading";
 import type { OnProgress, Stored } from "../kernel/weights";
 import { buildDescriptor } from "../runner/descriptor";
 import type { Bundle } from "../runner/bundle";
-import type { Network } from "../shards/network";
 import type { VariantSpec } from "../shards/variant";
 import type { EngineOptions } from "../shared/protocol";
 
 const DEFAULT_CONTEXT = 4096; // as in `mlr.engines.context`
 
-/** What the weights are loaded with. */
-export interface Means {
-  builds: KernelBuilds;
-  network: Network;
-  helpers: Helpers;
-}
-
 /** What a kernel is made of. */
-export interface Wanted {
+export interface Wanted extends Layout {
   specification: VariantSpec;
-  descriptor: Uint8Array;
-  options: KernelOptions;
 }
 
 export class Preparation {
   readonly #wanted: Wanted;
-  readonly #kernel: Kernel;
-  readonly #loading: Promise<Stored>;
-  #onProgress: OnProgress | undefined;
+  readonly #loading: Loading;
+  readonly #reports: { to?: OnProgress };
 
-  private constructor(wanted: Wanted, kernel: Kernel, { network, helpers }: Means) {
+  private constructor(wanted: Wanted, loading: Loading, reports: { to?: OnProgress }) {
     this.#wanted = wanted;
-    this.#kernel = kernel;
-    this.#loading = kernel.load(wanted.specification, network, helpers, (stage, done, total) => {
-      this.#onProgress?.(stage, done, total);
-    });
-    this.#loading.catch(() => undefined); // whoever takes it hears of it
+    this.#loading = loading;
+    this.#reports = reports;
   }
 
   /**
@@ -65,11 +51,15 @@ export class Preparation {
       sequences: 1,
       flags: 0,
     };
-    const [total = Infinity] = await Kernel.plan(means.builds, descriptor, options);
+    const [total = Infinity] = await plan(means.builds, { descriptor, options });
     const addressed = means.builds.wide ? MAX_MEMORY_64 : MAX_MEMORY;
     if (options.contextLength > longest || total > Math.min(addressed, memoryLimit, available)) return null;
-    const kernel = await Kernel.open(means.builds, descriptor, options, total);
-    return new Preparation({ specification: bundle.specification(), descriptor, options }, kernel, means);
+    const specification = bundle.specification();
+    const reports: { to?: OnProgress } = {};
+    const loading = await Loading.begin({ descriptor, options, total }, specification, means, (...progress) => {
+      reports.to?.(...progress);
+    });
+    return new Preparation({ specification, descriptor, options }, loading, reports);
   }
 
   /**
@@ -77,18 +67,17 @@ export class Preparation {
    * if another one is wanted.
    */
   async take(wanted: Wanted, onProgress: OnProgress): Promise<[Kernel, Stored] | null> {
-    if (identity(wanted) !== identity(this.#wanted)) {
-      await this.#loading.catch(() => undefined);
-      this.#kernel.close();
-      return null;
-    }
-    this.#onProgress = onProgress;
+    const others = identity(wanted) !== identity(this.#wanted);
+    if (!others) this.#reports.to = onProgress;
     try {
-      return [this.#kernel, await this.#loading];
+      const loaded = await this.#loading.finish(); // also of others: two must not store the same files at once
+      if (!others) return loaded;
     } catch (error) {
-      this.#kernel.close();
-      throw error;
+      this.#loading.cancel();
+      if (!others) throw error;
     }
+    this.#loading.cancel();
+    return null;
   }
 }
 

@@ -2,14 +2,30 @@
 import { scope } from "#scope";
 import { messageOf } from "../shared/errors";
 import { Feeder, KernelError } from "./feeder";
+import { layOut } from "./layout";
+import type { HandOverRequest, LoaderReply, LoaderRequest } from "./loading";
 import { instantiate } from "./module";
 import type { ThreadReply, ThreadRequest } from "./threads";
-import { type LoaderReply, type LoaderRequest, loadWeights } from "./weights";
+import { loadWeights } from "./weights";
+
+/** What has been loaded; undefined when that failed, which has been said. */
+let loaded: Promise<LoaderReply | undefined> = Promise.resolve(undefined);
 
 scope.onMessage((message) => {
-  const request = message as ThreadRequest | LoaderRequest;
-  if (request.type === "compute") compute(request);
-  else void load(request);
+  const request = message as ThreadRequest | LoaderRequest | HandOverRequest;
+  switch (request.type) {
+    case "compute":
+      compute(request);
+      break;
+    case "load":
+      loaded = load(request);
+      break;
+    case "hand over":
+      void loaded.then((reply) => {
+        if (reply) scope.post(reply);
+      });
+      break;
+  }
 });
 
 function compute({ module, memory, index }: ThreadRequest): void {
@@ -23,19 +39,20 @@ function compute({ module, memory, index }: ThreadRequest): void {
   }
 }
 
-async function load({ spec, stallMs, module, memory }: LoaderRequest): Promise<void> {
+async function load({ spec, stallMs, module, layout }: LoaderRequest): Promise<LoaderReply | undefined> {
   const reply = (message: LoaderReply) => {
     scope.post(message);
   };
   try {
-    const feeder = new Feeder(instantiate(module, memory), memory);
+    const { memory, exports } = layOut(module, layout);
     const network = { fetch: scope.fetch, stallMs };
-    const stored = await loadWeights(spec, feeder, network, (stage, done, total) => {
+    const stored = await loadWeights(spec, new Feeder(exports, memory), network, (stage, done, total) => {
       reply({ type: "progress", stage, done, total });
     });
-    reply({ type: "done", stored });
+    return { type: "loaded", memory, stored };
   } catch (error) {
     if (error instanceof KernelError) reply({ type: "refused", code: error.code, asked: error.asked });
     else reply({ type: "failed", name: error instanceof Error ? error.name : "Error", message: messageOf(error) });
+    return undefined;
   }
 }

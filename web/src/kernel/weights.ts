@@ -2,9 +2,7 @@ import { scope } from "#scope";
 import type { Network } from "../shards/network";
 import { readVariant } from "../shards/read";
 import type { VariantSpec } from "../shards/variant";
-import { MlrError } from "../shared/errors";
-import { type Feeder, KernelError } from "./feeder";
-import type { Helper } from "./helpers";
+import type { Feeder } from "./feeder";
 
 const PROGRESS_MS = 60; // between two reports
 
@@ -44,51 +42,4 @@ function throttle(onProgress: OnProgress, stage: "fetch" | "load"): (done: numbe
     last = now;
     onProgress(stage, done, total);
   };
-}
-
-export interface LoaderRequest {
-  type: "load";
-  spec: VariantSpec;
-  stallMs: number;
-  module: WebAssembly.Module;
-  memory: WebAssembly.Memory;
-}
-
-export type LoaderReply =
-  | { type: "progress"; stage: "fetch" | "load"; done: number; total: number }
-  | { type: "done"; stored: Stored }
-  | { type: "failed"; name: string; message: string }
-  | { type: "refused"; code: number; asked: string };
-
-/**
- * `loadWeights` in a worker, with an instance of its own on the kernel's memory, so that this
- * thread can read the tokenizer meanwhile. The first instance must not be called until then:
- * the two share a stack.
- */
-export function loadWeightsInWorker(
-  { port, failure }: Helper,
-  request: Omit<LoaderRequest, "type">,
-  onProgress: OnProgress,
-): Promise<Stored> {
-  const done = new Promise<Stored>((resolve, reject) => {
-    port.onMessage((message) => {
-      const data = message as LoaderReply;
-      switch (data.type) {
-        case "progress":
-          onProgress(data.stage, data.done, data.total);
-          break;
-        case "done":
-          resolve(data.stored);
-          break;
-        case "failed":
-          reject(new MlrError(data.name, data.message));
-          break;
-        case "refused":
-          reject(new KernelError(data.code, data.asked));
-          break;
-      }
-    });
-  });
-  port.post({ type: "load", ...request } satisfies LoaderRequest);
-  return Promise.race([done, failure]);
 }

@@ -4,8 +4,8 @@
  * message. So the model's worker has its maker start further ones, and pass their messages on.
  */
 import type { KernelExports } from "../kernel/module";
+import type { HandOverRequest, LoaderRequest } from "../kernel/loading";
 import type { ThreadRequest } from "../kernel/threads";
-import type { LoaderRequest } from "../kernel/weights";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -17,8 +17,10 @@ interface Order {
   port: MessagePort;
 }
 
+type Request = ThreadRequest | LoaderRequest | HandOverRequest;
+
 /** To the maker: a message for the worker, or its end. */
-type ToWorker = { request: ThreadRequest | LoaderRequest } | { end: true };
+type ToWorker = { request: Request } | { end: true };
 
 /** To whoever asked: a message of the worker, or why it stopped. */
 type FromWorker = { message: unknown } | { failure: string };
@@ -48,7 +50,7 @@ class ModelWorker extends globalThis.Worker {
 class Thread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  #request: ThreadRequest | LoaderRequest | undefined;
+  #computes: ThreadRequest | undefined;
 
   /** `onEnd` hears that the model's worker has ended it. */
   constructor({ script, port }: Order, onEnd: () => void) {
@@ -69,7 +71,7 @@ class Thread {
         this.#end();
         onEnd();
       } else {
-        this.#request = data.request;
+        if (data.request.type === "compute") this.#computes = data.request;
         this.#worker.postMessage(data.request);
       }
     };
@@ -77,8 +79,8 @@ class Thread {
 
   /** End it though it may wait in the kernel, in which it would stay, and the program with it. */
   abort(): void {
-    if (this.#request) {
-      const { module, memory } = this.#request;
+    if (this.#computes) {
+      const { module, memory } = this.#computes;
       (new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports).mlr_abort();
     }
     this.#end();
@@ -106,7 +108,7 @@ class ThreadWorker {
     this.#port = port1;
   }
 
-  postMessage(request: ThreadRequest | LoaderRequest): void {
+  postMessage(request: Request): void {
     this.#port.postMessage({ request } satisfies ToWorker);
   }
 

@@ -2,7 +2,9 @@
 import { platform } from "#platform";
 import { scope } from "#scope";
 import { Helpers } from "../kernel/helpers";
-import { Kernel, type KernelOptions, MAX_MEMORY, MAX_MEMORY_64 } from "../kernel/kernel";
+import type { Kernel } from "../kernel/kernel";
+import { MAX_MEMORY, MAX_MEMORY_64, plan as planLayout, type PlannedLayout } from "../kernel/layout";
+import { Loading } from "../kernel/loading";
 import type { KernelBuilds } from "../kernel/module";
 import type { OnProgress, Stored } from "../kernel/weights";
 import type { Network } from "../shards/network";
@@ -38,11 +40,7 @@ export interface Surroundings {
   builds: KernelBuilds;
 }
 
-interface Plan {
-  descriptor: Uint8Array<ArrayBuffer>;
-  options: KernelOptions;
-  /** Bytes of memory, the module's own data included. */
-  total: number;
+interface Plan extends PlannedLayout {
   memory: ModelInfo["memory"];
 }
 
@@ -56,24 +54,22 @@ export async function loadModel(
   const { network, builds } = surroundings;
   const wanted = chooseThreads(options.threads);
   const helpers = new Helpers(startThread, wanted - 1);
-  let kernel: Kernel | undefined;
+  let loading: Loading | undefined;
   try {
     const bundle = await Bundle.open(url, network, await scope.openStore(url));
     const { manifest } = bundle;
     const plan = await planFor(builds, manifest, wanted, chooseContext(manifest, options.contextLength));
     await checkMemory(plan, builds, manifest, options.memoryLimit);
     const reading = readTexts(bundle);
-    kernel = await Kernel.open(builds, plan.descriptor, plan.options, plan.total);
-    const [stored, { tokenizer, chatTemplate }] = await Promise.all([
-      kernel.load({ ...bundle.specification(), others: bundle.storedFiles() }, network, helpers, onProgress),
-      reading,
-    ]);
+    const specification = { ...bundle.specification(), others: bundle.storedFiles() };
+    loading = await Loading.begin(plan, specification, { builds, network, helpers }, onProgress);
+    const [[kernel, stored], { tokenizer, chatTemplate }] = await Promise.all([loading.finish(), reading]);
     refuseDamaged(kernel, manifest);
     const engine = new Engine(kernel, shapeOf(manifest, plan));
     const info = describe(manifest, plan, kernel.detail, stored);
     return { info, engine, tokenizer, chatTemplate, embedding: manifest.embedding };
   } catch (error) {
-    kernel?.close();
+    loading?.cancel();
     throw error;
   } finally {
     helpers.close();
@@ -145,7 +141,7 @@ async function planFor(
   const { config, tensors } = manifest.variant;
   const descriptor = buildDescriptor(config, tensors);
   const options = { contextLength, threads, sequences: 1, flags: 0 };
-  const [total = 0, weights = 0, kvCache = 0, scratch = 0] = await Kernel.plan(builds, descriptor, options);
+  const [total = 0, weights = 0, kvCache = 0, scratch = 0] = await planLayout(builds, { descriptor, options });
   const memory = { weights, kvCache, scratch, total: weights + kvCache + scratch };
   return { descriptor, options, total, memory };
 }
