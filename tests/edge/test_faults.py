@@ -412,7 +412,7 @@ def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
 
 
 def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    file = f"{TERMINALS[host]}/worker.js"
+    file = f"{TERMINALS[host]}/thread.js"  # the worker that loads makes the memory
     script = (package / file).read_text(encoding="utf-8")
     path = changed(package, tmp_path, file, SCARCE + script)
     (answer,) = ask("load", path=path)
