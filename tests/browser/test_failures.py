@@ -65,8 +65,7 @@ def test_a_worker_whose_script_is_missing(opened: Tab, site: Site, script: str) 
 
 
 def test_memory_that_the_browser_refuses(opened: Tab, site: Site, built_page: Path) -> None:
-    engine = (built_page / "engine.js").read_bytes()
-    site.texts["/engine.js"] = SCARCE + engine
+    site.texts["/thread.js"] = SCARCE + (built_page / "thread.js").read_bytes()
     failed = opened.run("await mlr.load('/bundles/tiny/', {threads: 1})")
     assert failed["error"] == "CapacityError"
     assert "smaller contextLength" in failed["message"]
