@@ -59,6 +59,31 @@ def test_stream_and_generate_agree(opened: Tab, tiny_bundle: Path) -> None:
     assert result["info"]["memory"]["total"] > result["info"]["memory"]["weights"] > 0
 
 
+def test_what_only_python_can(opened: Tab, tiny_bundle: Path) -> None:
+    """Options of generations that the package does not have."""
+    result = opened.run("""
+        const model = await mlr.load("/bundles/tiny/", {threads: 1, contextLength: 64, sequences: 2});
+        const [held, ...others] = await Promise.all([
+          model.generate("hello", {maxTokens: 24, responseFormat: {type: "json_object"}}),
+          model.generate("hello", {maxTokens: 100, onFull: "shift"}),
+          model.generate("hello hello hello", {maxTokens: 24, speculate: "lookup"}),
+        ]);
+        await model.close();
+        return [held, ...others].map((completion) => completion.tokenIds);
+    """)
+
+    def natively_too(model: mlr.SyncModel) -> list[list[int]]:
+        completions = [
+            model.generate("hello", max_tokens=24, response_format={"type": "json_object"}),
+            model.generate("hello", max_tokens=100, on_full="shift"),
+            model.generate("hello hello hello", max_tokens=24, speculate="lookup"),
+        ]
+        return [completion.token_ids for completion in completions]
+
+    assert result == natively(tiny_bundle, natively_too, context_length=64)
+    assert len(result[1]) == 100, "more than the context holds"
+
+
 @pytest.mark.parametrize("build", ["relaxed", "simd"])
 def test_the_same_log_probabilities(
     opened: Tab, site: Site, built_page: Path, tiny_bundle: Path, build: str

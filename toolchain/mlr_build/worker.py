@@ -28,7 +28,7 @@ __all__ = ["WORKER", "Weights", "WorkerResult", "make_worker"]
 Weights = Literal["assets", "r2"]
 
 WORKER = OutputKind("Worker project", "wrangler.jsonc")
-COMPATIBILITY_DATE = "2026-11-01"
+COMPATIBILITY_DATE = "2026-05-01"  # known to the last wrangler that runs on Node.js 20, 4.86
 WRANGLER = "^4"
 SCRIPT = Path(__file__).parent / "edge" / "worker.js"
 KERNEL = Path(mlr.__file__).parent / "engines" / "kernel" / f"kernel-{edge_limits.BUILD}.wasm"
