@@ -181,13 +181,14 @@ class Model:
 
         Prompts that begin with the one saved are evaluated from its end, as long as its sequence
         is not needed for others. Returns its number of tokens. Raises `RequestError` for bytes of
-        another model or kind of cache, or damaged ones, and while every sequence is in use.
+        another model or kind of cache, or damaged ones, and while every sequence is in use,
+        `ContextLengthError` for more tokens than the context holds.
         """
         from mlr.saved_prompt import restore_prompt
 
         if not isinstance(saved, bytes):
             raise RequestError(f"a saved prompt must be bytes, got {saved!r:.60}")
-        return await restore_prompt(self._scheduler, self._identity, saved)
+        return await restore_prompt(self._scheduler, self._identity, saved, self.engine)
 
     async def embed(self, texts: str | Iterable[Text], **options: Any) -> Embeddings:
         """The embeddings of texts; options and errors as in `Embedder.embed`."""
@@ -313,7 +314,7 @@ async def load(
         manifest.embedding,
         on_event,
         engines[1] if draft is not None else None,
-        "".join(shard.sha256 for shard in variant.shards).encode(),
+        "".join([kv_type, *(shard.sha256 for shard in variant.shards)]).encode(),
     )
     if on_event is not None:
         on_event(Loaded(info))

@@ -6,8 +6,9 @@ import hashlib
 import struct
 
 from mlr.choosing import Chooser
-from mlr.engines.base import Sampling
+from mlr.engines.base import Engine, Sampling
 from mlr.errors import RequestError
+from mlr.generation import check_prompt
 from mlr.scheduler import Generation, Scheduler
 
 __all__ = ["restore_prompt", "save_prompt"]
@@ -32,18 +33,24 @@ async def save_prompt(scheduler: Scheduler, identity: bytes, prompt: list[int]) 
     return _digest(identity, body) + body
 
 
-async def restore_prompt(scheduler: Scheduler, identity: bytes, saved: bytes) -> int:
-    """Make a free sequence what `save_prompt` gave; returns how many tokens it has.
+async def restore_prompt(
+    scheduler: Scheduler, identity: bytes, saved: bytes, engine: Engine
+) -> int:
+    """Make a free sequence of `engine` what `save_prompt` gave; returns how many tokens it has.
 
-    Raises `RequestError` for anything else than bytes of the same model, whole and unchanged.
+    Raises `RequestError` for anything else than bytes of the same model, whole and unchanged, and
+    `ContextLengthError` where they are too many.
     """
     body = saved[_DIGEST:]
     whole = len(body) >= _COUNT.size and saved[:_DIGEST] == _digest(identity, body)
     count: int = _COUNT.unpack_from(body)[0] if whole else 0
     end = _COUNT.size + 4 * count
     if not whole or len(body) < end:
-        raise RequestError("these bytes are not a prompt that was saved with this model")
+        raise RequestError(
+            "these bytes are not a prompt that was saved with this model and kv_type"
+        )
     tokens = list(struct.unpack_from(f"<{count}I", body, _COUNT.size))
+    check_prompt(tokens, engine)
     await scheduler.restore(tokens, body[end:])
     return count
 

@@ -62,7 +62,8 @@ def test_stream_and_generate_agree(opened: Tab, tiny_bundle: Path) -> None:
 def test_what_only_python_can(opened: Tab, tiny_bundle: Path) -> None:
     """Options of generations that the package does not have."""
     result = opened.run("""
-        const model = await mlr.load("/bundles/tiny/", {threads: 1, contextLength: 64, sequences: 2});
+        const options = {threads: 1, contextLength: 64, sequences: 2};
+        const model = await mlr.load("/bundles/tiny/", options);
         const [held, ...others] = await Promise.all([
           model.generate("hello", {maxTokens: 24, responseFormat: {type: "json_object"}}),
           model.generate("hello", {maxTokens: 100, onFull: "shift"}),

@@ -68,9 +68,10 @@ def test_what_is_refused(tiny_bundle: Path, bert_bundle: Path, tmp_path: Path) -
     with mlr.load_sync(other) as model, pytest.raises(RequestError, match="saved with this model"):
         model.restore_prompt(saved)  # the same shapes, and other weights
     short: dict[str, Any] = {"context_length": 60}
-    for options in (short, {"kv_type": "q8"}):
+    cases = ((short, ContextLengthError, "60"), ({"kv_type": "q8"}, RequestError, "and kv_type"))
+    for options, error, said in cases:
         with mlr.load_sync(tiny_bundle, **options) as model:
-            with pytest.raises(RequestError):
+            with pytest.raises(error, match=said):
                 model.restore_prompt(saved)
             assert model.generate([1, 3], max_tokens=2).timings.cached_tokens == 0
     with mlr.load_sync(bert_bundle) as model, pytest.raises(RequestError, match="embeddings"):
