@@ -35,21 +35,21 @@ export interface KernelBuilds {
   readonly wide: (() => Promise<KernelModule>) | null;
 }
 
-// A module with a shared memory of 64-bit addresses, and a function with a relaxed instruction:
-// (memory i64 0 0 shared) (func (drop (i8x16.relaxed_swizzle (v128.const 0…) (v128.const 0…))))
+// A module with a shared memory, and a function with a relaxed instruction:
+// (memory 0 0 shared) (func (drop (i8x16.relaxed_swizzle (v128.const 0…) (v128.const 0…))))
 const V128 = [0xfd, 0x0c, ...new Array<number>(16).fill(0)];
 const BODY = [0x00, ...V128, ...V128, 0xfd, 0x80, 0x02, 0x1a, 0x0b];
 // prettier-ignore
-const WIDE_PROBE = Uint8Array.of(
+const probe = (memory: 0x03 | 0x07) => Uint8Array.of(
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
   0x01, 0x04, 0x01, 0x60, 0x00, 0x00, // types
   0x03, 0x02, 0x01, 0x00, // functions
-  0x05, 0x04, 0x01, 0x07, 0x00, 0x00, // memories
+  0x05, 0x04, 0x01, memory, 0x00, 0x00, // memories: shared, with a maximum; 0x04: 64-bit addresses
   0x0a, BODY.length + 2, 0x01, BODY.length, ...BODY, // code
 );
 
 /** Whether a kernel can have more memory here than 32 bits address. */
-export const hasMemory64 = WebAssembly.validate(WIDE_PROBE);
+export const hasMemory64 = WebAssembly.validate(probe(0x07));
 
 /** The files of the builds. */
 export type KernelFiles = Record<KernelModule["build"], URL>;
@@ -66,16 +66,17 @@ async function compileWide(files: KernelFiles): Promise<KernelModule> {
 }
 
 async function compileUsual(files: KernelFiles): Promise<KernelModule> {
-  const relaxed = await wasm(files.relaxed);
-  if (WebAssembly.validate(relaxed)) {
-    return { build: "relaxed", module: await WebAssembly.compile(relaxed) };
+  const build = WebAssembly.validate(probe(0x03)) ? "relaxed" : "simd";
+  const bytes = await wasm(files[build]);
+  try {
+    return { build, module: await WebAssembly.compile(bytes) };
+  } catch (error) {
+    throw new MlrError(
+      "EngineError",
+      "there is no WebAssembly SIMD with shared memory here: use a current browser, Node.js 20 or Deno",
+      { cause: error },
+    );
   }
-  const simd = await wasm(files.simd);
-  if (WebAssembly.validate(simd)) return { build: "simd", module: await WebAssembly.compile(simd) };
-  throw new MlrError(
-    "EngineError",
-    "there is no WebAssembly SIMD with shared memory here: use a current browser, Node.js 20 or Deno",
-  );
 }
 
 const MAGIC = 0x6d736100; // "\0asm", little-endian
