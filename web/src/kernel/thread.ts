@@ -29,7 +29,7 @@ scope.onMessage((message) => {
 });
 
 function compute({ module, memory, index }: ThreadRequest): void {
-  scope.collectGarbage();
+  scope.collectGarbage(); // nothing does while the kernel runs
   const kernel = instantiate(module, memory);
   scope.post({ type: "ready" } satisfies ThreadReply);
   try {

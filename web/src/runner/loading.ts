@@ -60,6 +60,7 @@ export async function loadModel(
     const { manifest } = bundle;
     const plan = await planFor(builds, manifest, wanted, chooseContext(manifest, options.contextLength));
     await checkMemory(plan, builds, manifest, options.memoryLimit);
+    if (helpers.count > 0) scope.collectGarbage(); // while they start; later it would slow them down
     const reading = readTexts(bundle);
     const specification = { ...bundle.specification(), others: bundle.storedFiles() };
     loading = await Loading.begin(plan, specification, { builds, network, helpers }, onProgress);
@@ -102,7 +103,6 @@ async function readTexts(bundle: Bundle): Promise<{ tokenizer: TextTokenizer; ch
     chatTemplate: template && decodeTemplate(template),
   };
   scope.bytes.giveBack(file.buffer);
-  scope.collectGarbage(); // while a helper reads the weights
   return texts;
 }
 
