@@ -110,8 +110,8 @@ class _Remembered(dict[K, V], Generic[K, V]):
 
 
 def _starts(sizes: memoryview, first: int) -> array[int]:
-    """Where every sixteenth thing begins of things that lie one after the other."""
-    return array("I", islice(accumulate(sizes, initial=first), 0, None, 16))
+    """Where every eighth thing begins of things that lie one after the other."""
+    return array("I", islice(accumulate(sizes, initial=first), 0, None, 8))
 
 
 class PackedVocabulary:
@@ -172,7 +172,7 @@ class PackedVocabulary:
         return self.utf8(token_id).decode()
 
     def utf8(self, token_id: int) -> bytes:
-        start = self._starts[token_id >> 4] + sum(self._lengths[token_id & -16 : token_id])
+        start = self._starts[token_id >> 3] + sum(self._lengths[token_id & -8 : token_id])
         return self._data[start : start + self._lengths[token_id]]
 
     def texts(self) -> Iterator[str]:
@@ -186,11 +186,11 @@ class PackedVocabulary:
         wanted = text.encode("utf-8", "surrogatepass")
         size = len(wanted)
         bucket = crc32(wanted) & self._mask
-        first = self._bucket_starts[bucket >> 4] + sum(self._buckets[bucket & -16 : bucket])
+        first = self._bucket_starts[bucket >> 3] + sum(self._buckets[bucket & -8 : bucket])
         token_id: int
         for token_id in self._order[first : first + self._buckets[bucket]]:
             if self._lengths[token_id] == size:
-                start = self._starts[token_id >> 4] + sum(self._lengths[token_id & -16 : token_id])
+                start = self._starts[token_id >> 3] + sum(self._lengths[token_id & -8 : token_id])
                 if self._data[start : start + size] == wanted:
                     return token_id
         return None

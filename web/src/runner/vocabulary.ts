@@ -125,7 +125,7 @@ export class Vocabulary {
   }
 }
 
-/** Where things begin that lie one after the other, from their sizes: a sum for every 16. */
+/** Where things begin that lie one after the other, from their sizes: a sum for every 8. */
 class Starts {
   readonly #sizes: Uint8Array | Uint16Array;
   readonly #sums: Uint32Array;
@@ -134,18 +134,18 @@ class Starts {
 
   constructor(sizes: Uint8Array | Uint16Array, first: number) {
     this.#sizes = sizes;
-    this.#sums = new Uint32Array(Math.ceil(sizes.length / 16));
+    this.#sums = new Uint32Array(Math.ceil(sizes.length / 8));
     let start = first;
     for (let i = 0; i < sizes.length; i++) {
-      if (i % 16 === 0) this.#sums[i / 16] = start;
+      if (i % 8 === 0) this.#sums[i / 8] = start;
       start += sizes[i] ?? 0;
     }
     this.end = start;
   }
 
   of(index: number): number {
-    let start = this.#sums[index >> 4] ?? 0;
-    for (let i = index & -16; i < index; i++) start += this.#sizes[i] ?? 0;
+    let start = this.#sums[index >> 3] ?? 0;
+    for (let i = index & -8; i < index; i++) start += this.#sizes[i] ?? 0;
     return start;
   }
 }
