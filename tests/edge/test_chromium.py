@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.site import Site, serve_site
-from tests.edge.test_faults import CORRUPTING, dying
+from tests.edge.hosts import PROGRAMS
+from tests.edge.test_faults import CORRUPTING, SLOW, check_given_up, dying
 from tests.support.bundles import package as package_bundle
 
 START = """
@@ -25,7 +26,8 @@ START = """
 def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The package, a tiny bundle, and an empty page."""
     bundle = package_bundle(tmp_path_factory.mktemp("tiny"), n_layers=4, context_length=8192)
-    with serve_site({"/package/": package, "/bundle/": bundle}) as site:
+    folders = {"/package/": package, "/bundle/": bundle, "/programs/": PROGRAMS}
+    with serve_site(folders) as site:
         site.texts["/page.html"] = b"<!doctype html>"
         yield site
 
@@ -146,6 +148,22 @@ def test_streams_that_are_given_up(page: Page) -> None:
     )
     assert (aborted, after) == ("TypeError", True)
     assert (closed, closed_after) == ("engine", "engine")
+
+
+def test_a_generation_stops_at_once(page: Page, site: Site, package: Path) -> None:
+    """Counted in tokens and in passes of the kernel."""
+    path = "/package/browser/worker.js"
+    site.texts[path] = (SLOW + (package / "browser" / "worker.js").read_text("utf-8")).encode()
+    check_given_up(
+        run(
+            page,
+            """
+            const { faults } = await import("/programs/faults.mjs");
+            return faults(load, "/bundle/").given_up();
+            """,
+        )
+    )
+    del site.texts[path]
 
 
 @pytest.mark.parametrize(

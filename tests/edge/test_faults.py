@@ -57,6 +57,25 @@ CORRUPTING = """
 }
 """
 
+# Passes are counted: the log probability of every token is how many there have been.
+COUNTING = """
+{
+  const Instance = WebAssembly.Instance;
+  WebAssembly.Instance = function (module, imports) {
+    const { exports } = new Instance(module, imports);
+    let passes = 0;
+    const mlr_eval = (count) => {
+      passes++;
+      return exports.mlr_eval(count);
+    };
+    return { exports: { ...exports, mlr_eval, mlr_logprob: () => -passes } };
+  };
+}
+"""
+# The same with passes that take 100 ms longer, so that the caller is far quicker than the model.
+PAUSE = "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);"
+SLOW = COUNTING.replace("passes++;", f"passes++; {PAUSE}")
+
 # A host that has no memory left for a model.
 SCARCE = """
 {
@@ -109,7 +128,7 @@ def ask(host: str, package: Path, bundle: Path) -> Ask:
 
     def ask(scenario: str, location: str = bundle.as_uri(), path: Path = package) -> Any:
         module = (path / TERMINALS[host] / "mlr.js").as_uri()
-        program = str(PROGRAMS / "faults.mjs")
+        program = str(PROGRAMS / "faults_terminal.mjs")
         return printed([*terminal(host), program, module, scenario, location], seconds=90)
 
     return ask
@@ -307,12 +326,16 @@ def test_a_manifest_that_does_not_say_how_long_it_is(ask: Ask) -> None:
     assert "this is not an mlr bundle" in answer["message"]
 
 
-def test_a_progress_function_that_fails(ask: Ask) -> None:
-    """It ends the load, not the program, and is not called again."""
-    *answers, counts = ask("progress")
+def check_progress(answer: list[dict[str, Any]]) -> None:
+    """`onProgress` ends the load, not the program, and is not called again."""
+    *answers, counts = answer
     assert codes(answers) == ["RangeError", "RangeError", "request"]
     assert answers[0]["message"] == "no such bar"
     assert counts == {"heard": 2, "calls": 2}
+
+
+def test_a_progress_function_that_fails(ask: Ask) -> None:
+    check_progress(ask("progress"))
 
 
 def test_what_is_asked_for_wrongly(ask: Ask) -> None:
@@ -344,12 +367,54 @@ def test_a_server_that_has_a_page_in_place_of_the_kernel(
     assert re.search(r"kernel-\w+\.wasm: what the server sent is not WebAss", answer["message"])
 
 
-def test_a_generation_that_is_given_up(ask: Ask) -> None:
-    whole, running, waiting, queued, after = ask("cancelled")
+def check_cancelled(answers: list[dict[str, Any]]) -> None:
+    """One generation was given up as it ran, one as it waited; those that follow are whole."""
+    whole, running, waiting, queued, after = answers
     assert len(whole["tokenIds"]) == 20
     assert running["name"] == waiting["name"] == "TimeoutError"
     assert running["ms"] < 1000
     assert queued == after == whole
+
+
+def test_a_generation_that_is_given_up(ask: Ask) -> None:
+    check_cancelled(ask("cancelled"))
+
+
+def check_given_up(answer: Any) -> None:
+    """A stream was left at its third token in three ways, a prompt of 24 passes after some."""
+    abort, tokenize, leave = answer["streams"]
+    assert [one.get("name") for one in (abort, tokenize, leave)] == ["AbortError", None, None]
+    for one in (abort, tokenize, leave):
+        assert one["after"] <= 2, one
+        assert one["passes"] <= 8, one
+    assert answer["prompt"]["name"] == "AbortError"
+    assert answer["prompt"]["given"] <= 8
+    assert answer["prompt"]["given"] + answer["prompt"]["read"] >= 24
+    assert answer["same"]
+
+
+def test_a_generation_stops_at_once(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
+    """Counted in tokens and in passes of the kernel."""
+    file = f"{TERMINALS[host]}/worker.js"
+    script = (package / file).read_text(encoding="utf-8")
+    check_given_up(ask("given_up", path=changed(package, tmp_path, file, SLOW + script)))
+
+
+def test_a_generation_stops_at_once_in_an_edge_worker(
+    package: Path, hosts: Path, site: Site, tmp_path: Path
+) -> None:
+    """Caller and model have one thread there, so that nothing has to be slow."""
+    script = (package / "workerd" / "mlr.js").read_text(encoding="utf-8")
+    (tmp_path / "mlr.js").write_text(COUNTING + script, encoding="utf-8")
+    modules = {
+        "worker.mjs": PROGRAMS / "faults_worker.mjs",
+        "faults.mjs": PROGRAMS / "faults.mjs",
+        "mlr.js": tmp_path / "mlr.js",
+        "kernel.wasm": package / "kernel-relaxed.wasm",
+    }
+    with workerd(modules) as url:
+        asked = {"bundle": f"{site.url}/bundle/", "scenario": "given_up"}
+        check_given_up(ask_workerd(url, asked))
 
 
 def test_a_generation_that_is_given_up_before_its_turn(ask: Ask) -> None:
@@ -371,11 +436,15 @@ def test_what_cannot_be_sent(ask: Ask) -> None:
     assert codes(ask("unsendable")) == ["request"]
 
 
-def test_a_model_that_is_closed(ask: Ask) -> None:
+def check_closed(answer: list[dict[str, Any]]) -> None:
     """Readers of streams hear of it, too; a stream that was left has just ended."""
-    *answers, left = ask("closed")
+    *answers, left = answer
     assert codes(answers) == ["engine"] * 6
     assert left == {"done": True}
+
+
+def test_a_model_that_is_closed(ask: Ask) -> None:
+    check_closed(ask("closed"))
 
 
 def test_a_thread_that_does_not_start(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
@@ -405,8 +474,12 @@ def test_a_thread_that_ended_without_a_word(
 def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
     file = f"{TERMINALS[host]}/worker.js"
     script = (package / file).read_text(encoding="utf-8")
-    path = changed(package, tmp_path, file, CORRUPTING + script)
-    first, second, fresh = ask("trap", path=path)
+    check_trap(ask("trap", path=changed(package, tmp_path, file, CORRUPTING + script)))
+
+
+def check_trap(answers: list[dict[str, Any]]) -> None:
+    """A model that trapped is of no use any more; it can be loaded again."""
+    first, second, fresh = answers
     assert first["code"] == second["code"] == "engine"
     assert "mlr_eval failed in the kernel" in first["message"]
     assert len(fresh["tokenIds"]) == 20
