@@ -36,7 +36,7 @@ BELOW: dict[str, frozenset[str]] = {
     ),
     "opening": frozenset({"errors", "engines", "hosts.base"}),
 }
-BELOW["saved_prompt"] = frozenset({"errors", "choosing", "engines", "scheduler"})
+BELOW["saved_prompt"] = BELOW["generation"] | {"generation"}
 BELOW["pairs"] = frozenset({"tokenizer"})
 BELOW["embedding"] = BELOW["scheduler"] | {"scheduler", "tokenizer", "pairs"}
 BELOW["model"] = BELOW["generation"] | {"hosts.base", "formats", "bundle", "hosts", "generation"}
