@@ -1,39 +1,38 @@
-"""mlr's page against wllama (llama.cpp compiled to WebAssembly), in Chromium on the CPU.
+"""mlr's page in Chromium against wllama (llama.cpp in WebAssembly) and against llama.cpp, native.
 
     python -m tests.bench.bench_browser [MODEL.gguf BUNDLE] [--threads 1 2] [--repeats 3] [--json]
 
 in the repository's root; BUNDLE is the model packaged by `mlr-build package MODEL.gguf`; the demo
-model and its bundle when none are named. wllama is installed from npm into `.cache/bench`. Both
-pages are open in one browser, have the same weights, prompts and number of threads, and take
-turns.
+model and its bundle when none are named. wllama is installed from npm into `.cache/bench`;
+llama-cpp-python, which `make test-oracles` installs, is left out where it is not there. Both pages
+are open in one browser. All have the same weights, prompts and number of threads, run on the CPU,
+and take turns. Also measured, in the same turns: how fast mlr's page reads memory with as many
+workers, which bounds decoding, since every token reads nearly every weight. What several threads
+gain is each engine's own.
 
-What is timed: for wllama llama.cpp's own clock, for mlr what `generate` reports, whose first token
-includes tokenizing the prompt and passing messages between the workers.
+What is timed: for wllama llama.cpp's own clock, for llama.cpp its evaluation, for mlr what
+`generate` reports, whose first token includes tokenizing the prompt and passing messages between
+the workers.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import wasmtime
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.bench.file_server import serve_files
-from tests.bench.measure import (
-    DECODE_PROMPT,
-    DEMO_BUNDLE,
-    DEMO_MODEL,
-    Row,
-    long_prompts,
-    machine,
-    model_tokenizer,
-    report,
-)
+from tests.bench.measure import DEMO_BUNDLE, Row, machine, report
+from tests.bench.native_llama import LLAMA_CPP_NOTE, native_llama
+from tests.bench.streaming import STREAM, STREAM_BYTES, STREAM_PASSES, STREAM_RUNS
+from tests.bench.turns import CONTEXT, Prompt, describe, options_parser, take_turns
 from tests.conftest import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +40,6 @@ CACHE = ROOT / ".cache" / "bench"
 MLR_PAGE = ROOT / "runtime_py" / "mlr" / "server" / "page"
 WLLAMA = CACHE / "node_modules" / "@wllama" / "wllama"
 WLLAMA_VERSION = "3.8.1"
-CONTEXT = 1024
-WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 16
 TIMEOUT_MS = 900_000.0
 
 CHROMIUM_FLAGS = [
@@ -60,27 +57,24 @@ CHROMIUM_FLAGS = [
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, nargs="?", default=DEMO_MODEL, help="for wllama")
+    parser = options_parser(__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, nargs="?", default=DEMO_BUNDLE, help="for mlr")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     check_same_weights(options.model, options.bundle)
-
     install_wllama()
-    mounts = {
-        "/wllama": WLLAMA,
-        "/pages": Path(__file__).parent / "pages",
-        "/model.gguf": options.model,
-        "/bundle": options.bundle,
-        "": MLR_PAGE,
-    }
-    rows = []
+    rows: list[Row] = []
+    notes = []
     with ExitStack() as stack:
+        module = Path(stack.enter_context(TemporaryDirectory())) / "stream.wasm"
+        module.write_bytes(wasmtime.wat2wasm(STREAM))
+        mounts = {
+            "/wllama": WLLAMA,
+            "/pages": Path(__file__).parent / "pages",
+            "/model.gguf": options.model,
+            "/bundle": options.bundle,
+            "/stream.wasm": module,
+            "": MLR_PAGE,
+        }
         ours_url = stack.enter_context(serve_files(mounts))
         theirs_url = stack.enter_context(serve_files(mounts))
         playwright = stack.enter_context(sync_playwright())
@@ -90,42 +84,26 @@ def main() -> None:
             with (
                 Mlr(browser, ours_url, threads) as ours,
                 Wllama(browser, theirs_url, threads) as theirs,
+                native_llama(options.model, threads) as peers,
             ):
-                rows += measure(options, threads, ours, theirs)
+                engines = {"mlr": ours, "wllama": theirs, **peers}
+                measured, note = take_turns(engines, ours.stream_bandwidth, options, threads)
+            rows += measured
+            notes.append(note)
         chromium = browser.version
         browser.close()
     report(
-        "mlr against wllama in Chromium, CPU; tokens a second",
-        ("mlr", "wllama"),
+        "mlr in Chromium against wllama there and llama.cpp, native; CPU, tokens a second",
         rows,
         [
-            f"decode: {options.new_tokens} tokens, greedy, the first not counted; "
-            f"prefill: a prompt of {options.prompt_tokens} tokens and one token",
-            f"medians (and ranges) of {options.repeats} runs, in turns, after a warm-up of both",
+            *notes,
+            *describe(options),
+            LLAMA_CPP_NOTE,
             f"{options.model.name}; @wllama/wllama {WLLAMA_VERSION}, Chromium {chromium}; "
             f"{machine()}",
         ],
         as_json=options.json,
     )
-
-
-def measure(options: argparse.Namespace, threads: int, ours: Mlr, theirs: Wllama) -> list[Row]:
-    """Decoding and prefill on both pages, in turns."""
-    tokenizer = model_tokenizer(options.model)
-    prompts = long_prompts(tokenizer, options.prompt_tokens)
-    decode = Row("decode", threads, [], [])
-    prefill = Row(f"prefill {options.prompt_tokens}", threads, [], [])
-    warm_up = next(long_prompts(tokenizer, WARM_UP_PROMPT))
-    for page in (ours, theirs):
-        page.prefill(warm_up, WARM_UP_PROMPT)
-        page.decode(DECODE_PROMPT, WARM_UP_TOKENS)
-    for _ in range(options.repeats):
-        decode.ours.append(ours.decode(DECODE_PROMPT, options.new_tokens))
-        decode.theirs.append(theirs.decode(DECODE_PROMPT, options.new_tokens))
-        prompt = next(prompts)
-        prefill.ours.append(ours.prefill(prompt, options.prompt_tokens))
-        prefill.theirs.append(theirs.prefill(prompt, options.prompt_tokens))
-    return [decode, prefill]
 
 
 class _Timed:
@@ -169,7 +147,19 @@ class Mlr(_Timed):
                                             {threads, contextLength});
           return model.info.threads;
         }"""
-        return int(self._page.evaluate(load, ["/bundle/", self._threads, CONTEXT]))
+        threads = int(self._page.evaluate(load, ["/bundle/", self._threads, CONTEXT]))
+        stream = {"url": "/stream.wasm", "bytes": STREAM_BYTES, "threads": threads}
+        stream |= {"passes": STREAM_PASSES, "runs": STREAM_RUNS}
+        open_stream = """async (stream) => {
+          const {openStream} = await import("/pages/stream.mjs");
+          globalThis.stream = await openStream(stream);
+        }"""
+        self._page.evaluate(open_stream, stream)
+        return threads
+
+    def stream_bandwidth(self) -> float:
+        """Bytes a second that as many workers of the page read together."""
+        return float(self._page.evaluate("() => stream()"))
 
     def _generate(self, prompt: str, count: int) -> dict[str, Any]:
         generate = """async ([prompt, maxTokens]) => {
@@ -181,13 +171,14 @@ class Mlr(_Timed):
             raise RuntimeError(f"mlr gave {result['tokens']} tokens of {count}")
         return result
 
-    def decode(self, prompt: str, count: int) -> float:
+    def decode(self, prompt: Prompt, count: int) -> float:
         """Tokens a second after the first."""
-        return float(self._generate(prompt, count)["decodeTokensPerSecond"])
+        return float(self._generate(prompt.text, count)["decodeTokensPerSecond"])
 
-    def prefill(self, prompt: str, tokens: int) -> float:
+    def prefill(self, prompt: Prompt) -> float:
         """Prompt tokens a second, up to the first token of the answer."""
-        return tokens / (float(self._generate(prompt, 1)["firstTokenMs"]) / 1e3)
+        first_token_ms = float(self._generate(prompt.text, 1)["firstTokenMs"])
+        return len(prompt.tokens) / (first_token_ms / 1e3)
 
 
 class Wllama(_Timed):
@@ -207,16 +198,17 @@ class Wllama(_Timed):
             raise RuntimeError(f"wllama reused a prompt or stopped early: {result}")
         return result
 
-    def decode(self, prompt: str, count: int) -> float:
+    def decode(self, prompt: Prompt, count: int) -> float:
         """Tokens a second after the first, with which its clock starts."""
-        return (count - 1) / (float(self._complete(prompt, count)["predicted_ms"]) / 1e3)
+        predicted_ms = float(self._complete(prompt.text, count)["predicted_ms"])
+        return (count - 1) / (predicted_ms / 1e3)
 
-    def prefill(self, prompt: str, tokens: int) -> float:
+    def prefill(self, prompt: Prompt) -> float:
         """Prompt tokens a second."""
-        result = self._complete(prompt, 1)
-        if result["prompt_n"] != tokens:
-            raise RuntimeError(f"wllama made {result['prompt_n']} tokens of {tokens}")
-        return tokens / (float(result["prompt_ms"]) / 1e3)
+        result = self._complete(prompt.text, 1)
+        if result["prompt_n"] != len(prompt.tokens):
+            raise RuntimeError(f"wllama made {result['prompt_n']} tokens of {len(prompt.tokens)}")
+        return len(prompt.tokens) / (float(result["prompt_ms"]) / 1e3)
 
 
 def install_wllama() -> None:

@@ -40,8 +40,15 @@ from mlr.engines.kernel.wasmtime import _as_extern, plan
 from mlr.formats.gguf import read_gguf
 from mlr.formats.model_config import ModelConfig
 from mlr.formats.source import FileSource
-from tests.bench.bench_native import STREAM, STREAM_BYTES, bytes_per_token, stream_bandwidth
 from tests.bench.measure import DEMO_MODEL, machine
+from tests.bench.streaming import (
+    STREAM,
+    STREAM_BYTES,
+    STREAM_PASSES,
+    STREAM_RUNS,
+    bytes_per_token,
+    wasmtime_stream,
+)
 from tests.edge.hosts import node
 
 HERE = Path(__file__).parent
@@ -196,8 +203,12 @@ def model(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         "newTokens": options.new_tokens,
         "repeats": options.repeats,
         "byClock": options.threads > 1,
-        "stream": str(folder / "stream.wasm"),
-        "streamBytes": STREAM_BYTES,
+        "stream": {
+            "path": str(folder / "stream.wasm"),
+            "bytes": STREAM_BYTES,
+            "passes": STREAM_PASSES,
+            "runs": STREAM_RUNS,
+        },
     }
     weight_bytes = bytes_per_token(options.model)
     rows: list[dict[str, Any]] = []
@@ -255,7 +266,10 @@ def under_wasmtime(job: dict[str, Any]) -> Results:
             runs.append(times)
     for kernel in kernels:
         kernel.close()
-    bandwidth = stream_bandwidth(1) if "stream" in job else None
+    bandwidth = None
+    if "stream" in job:
+        with wasmtime_stream(1) as stream:
+            bandwidth = stream()
     return Results(f"wasmtime {version('wasmtime')}", runs, bandwidth)
 
 

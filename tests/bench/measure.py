@@ -45,17 +45,20 @@ TEXT = (
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity, measured several times on two engines (or one); larger is better."""
+    """One quantity, measured several times on one engine or more; larger is better."""
 
     quantity: str
     threads: int
-    ours: list[float]
-    theirs: list[float]
+    rates: dict[str, list[float]]  # by engine, the one that the others are compared with first
 
-    @property
-    def ratio(self) -> float | None:
-        """Median of ours over median of theirs, where there are theirs."""
-        return median(self.ours) / median(self.theirs) if self.theirs else None
+    def ratios(self) -> dict[str, float]:
+        """The first engine's median over that of each of the others."""
+        (_, ours), *others = self.rates.items()
+        return {name: median(ours) / median(theirs) for name, theirs in others}
+
+    def gains(self, fewer: Row) -> dict[str, float]:
+        """Each engine's median over its own with fewer threads."""
+        return {name: median(r) / median(fewer.rates[name]) for name, r in self.rates.items()}
 
 
 def model_tokenizer(path: Path) -> Tokenizer:
@@ -93,33 +96,50 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {platform.system()}{load}"
 
 
-def report(
-    title: str, names: tuple[str, str], rows: Sequence[Row], notes: Sequence[str], *, as_json: bool
-) -> None:
-    """Print the rows as a table, or as one JSON object."""
+def report(title: str, rows: Sequence[Row], notes: Sequence[str], *, as_json: bool) -> None:
+    """Print rows of the same engines, and what several threads gain, as tables or as JSON."""
+    fewest = min(row.threads for row in rows)
+    base = {row.quantity: row for row in rows if row.threads == fewest}
+    gains = [(row, row.gains(base[row.quantity])) for row in rows if row.threads > fewest]
     if as_json:
-        data = [asdict(row) | {"ratio": row.ratio} for row in rows]
-        print(json.dumps({"title": title, "engines": names, "rows": data, "notes": list(notes)}))
+        data = {
+            "title": title,
+            "rows": [asdict(row) | {"ratios": row.ratios()} for row in rows],
+            "gains": [
+                {"quantity": row.quantity, "threads": row.threads, "against": fewest, "gains": gain}
+                for row, gain in gains
+            ],
+            "notes": list(notes),
+        }
+        print(json.dumps(data))
         return
-    table = Table(title=title)
-    for heading in ("", "threads", *names, "ratio"):
-        table.add_column(heading, justify="left" if heading == "" else "right")
+    ours, *others = rows[0].rates
+    table = Table("", title=title)
+    for heading in ("threads", ours, *others, *(f"{ours} / {name}" for name in others)):
+        table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(
-            row.quantity,
-            str(row.threads),
-            _spread(row.ours),
-            _spread(row.theirs),
-            f"{row.ratio:.2f}×" if row.ratio else "–",
-        )
+        cells = [*map(_spread, row.rates.values()), *map(_times, row.ratios().values())]
+        table.add_row(row.quantity, str(row.threads), *cells)
     console = Console()
     console.print(table)
+    if gains:
+        table = Table("", title="more threads against fewer, each engine's own")
+        for heading in ("threads", ours, *others):
+            table.add_column(heading, justify="right")
+        for row, gain in gains:
+            threads = f"{row.threads} against {fewest}"
+            table.add_row(row.quantity, threads, *map(_times, gain.values()))
+        console.print(table)
     for note in notes:
         console.print(note, highlight=False)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}×"
 
 
 def _spread(values: list[float]) -> str:
     """The median, and the range in brackets."""
     if len(values) < 2:
-        return f"{values[0]:.1f}" if values else "–"
+        return f"{values[0]:.1f}"
     return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
