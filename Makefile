@@ -125,6 +125,7 @@ bench: page package chromium demo-model .venv/.oracles ## Measure against llama.
 	$(PY) -m tests.bench.bench_native $(DEMO_GGUF)
 	$(PY) -m tests.bench.bench_tokenizer
 	$(PY) -m tests.bench.bench_embeddings
+	$(PY) -m tests.bench.bench_speculation --threads 2 --tokens 48
 	$(PY) -m tests.bench.bench_browser $(DEMO_GGUF) $(DEMO_BUNDLE)
 	$(PY) -m tests.bench.bench_load $(DEMO_GGUF) $(DEMO_BUNDLE)
 

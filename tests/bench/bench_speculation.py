@@ -1,9 +1,10 @@
 """What guessing gains: tokens a second without, by look-up, and with a draft model.
 
-    python -m tests.bench.bench_speculation --threads 2
+    python -m tests.bench.bench_speculation [--threads 2] [--tokens 96] [--repeats 3]
 
-The pairs of models are made of the demo model (`pairs.py` says how and why) in a temporary folder:
-2 GB, and a minute. With `--bundle` and `--draft` a pair of one's own is measured.
+in the repository's root. The pairs of models are made of the demo model (`pairs.py` says how and
+why) in a temporary folder: 2 GB, and a minute. With `--bundle` and `--draft` a pair of one's own is
+measured. The ways take turns, and all give the same tokens.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"greedy": {}, "sampled": {"temperature": 0
 
 async def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, help="a model of one's own")
     parser.add_argument("--draft", type=Path, help="and its draft")
     parser.add_argument("--threads", type=int, default=None)

@@ -78,7 +78,7 @@ def long_prompts(tokenizer: Tokenizer, length: int) -> Iterator[str]:
     number = 0
     while True:
         number += 1
-        text = f"{number} chapters. " + TEXT * (length // 20)
+        text = f"{number} chapters. " + TEXT * (length // 20 + 1)
         text = tokenizer.decode(tokenizer.encode(text)[:length])
         if len(tokenizer.encode(text)) == length:
             yield text
