@@ -13,7 +13,7 @@ export async function embeddings(asked: Asked, body: Record<string, unknown>): P
   fields.ignore(["user"]);
   fields.done();
   const model = await asked.model();
-  const { vectors, tokens, truncated } = await model.embed(texts);
+  const { vectors, tokens, truncated } = await model.embed(texts, { signal: asked.request.signal });
   const width = vectors[0]?.length ?? 0;
   if (dimensions !== undefined && dimensions !== width) {
     throw invalid("dimensions", `: this model's embeddings have ${width}`);

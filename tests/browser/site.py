@@ -47,6 +47,9 @@ class Site:
     flips: dict[str, list[int]] = field(default_factory=dict)  # path: a wrong byte, once each
     missing: set[str] = field(default_factory=set)
     stalls: dict[str, float] = field(default_factory=dict)  # path: seconds before any byte
+    halts: dict[str, int] = field(
+        default_factory=dict
+    )  # path: bytes sent before nothing more comes
     seen: list[Seen] = field(default_factory=list)
     posted: Queue[bytes] = field(default_factory=Queue)  # what pages have sent here
 
@@ -57,8 +60,9 @@ class Site:
     def reset(self) -> None:
         """Nothing goes wrong any more, and nothing has been asked for."""
         self.isolated = True
-        for faults in (self.texts, self.cuts, self.flips, self.missing, self.stalls, self.seen):
+        for faults in (self.texts, self.cuts, self.flips, self.missing, self.stalls, self.halts):
             faults.clear()
+        self.seen.clear()
 
     def find(self, path: str) -> bytes | None:
         """The content at a path, or None."""
@@ -116,6 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
         if site.flips.get(path) and start <= site.flips[path][0] < end:
             body[site.flips[path].pop(0) - start] ^= 1
         self._head(206 if asked else 200, len(body), headers)
+        if path in site.halts:
+            self.wfile.write(body[: max(site.halts[path] - start, 0)])
+            while path in site.halts:
+                time.sleep(0.05)
+            self.close_connection = True
+            return
         if not site.cuts.get(path):
             self.wfile.write(body)
             return

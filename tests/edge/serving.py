@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 from mlr_build.progress import open_progress
 from mlr_build.worker import make_worker
@@ -26,20 +27,31 @@ HOSTS = ["workerd", "node 20", "deno"]
 def server_program(host: str, package: Path) -> Iterator[Path]:
     """The entry program of Node.js or Deno, where it finds the package."""
     folder = ROOT / "edge" / ("deno" if host == "deno" else "node")
-    if host == "deno":
-        yield folder / "server.mjs"
-        return
-    with TemporaryDirectory() as copy:  # as after `npm install`
-        (Path(copy) / "node_modules").mkdir()
-        (Path(copy) / "node_modules" / "mlr").symlink_to(package)
+    with TemporaryDirectory() as copy:
+        if host == "deno":
+            config = (folder / "deno.json").read_text(encoding="utf-8")
+            assert (folder / "../../web/dist").resolve() == ROOT / "web" / "dist"
+            config = config.replace("../../web/dist/", f"{package.as_uri()}/")
+            (Path(copy) / "deno.json").write_text(config, encoding="utf-8")
+        else:  # as after `npm install`
+            (Path(copy) / "node_modules").mkdir()
+            (Path(copy) / "node_modules" / "mlr").symlink_to(package)
         yield Path(shutil.copy(folder / "server.mjs", copy))
 
 
 @contextmanager
 def serve(
-    host: str, bundle: Path, package: Path, context_length: int, **variables: str
+    host: str,
+    bundle: Path,
+    package: Path,
+    context_length: int,
+    errors: IO[str] | None = None,
+    **variables: str,
 ) -> Iterator[str]:
-    """The URL of a server of `bundle`, without `/v1`; `variables` such as API_TOKEN."""
+    """The URL of a server of `bundle`, without `/v1`; `variables` such as API_TOKEN.
+
+    What a server of Node.js or Deno says on its standard error goes to `errors`.
+    """
     if host == "workerd":
         with TemporaryDirectory() as folder:
             out = Path(folder) / "project"
@@ -52,6 +64,7 @@ def serve(
         process = subprocess.Popen(
             [*terminal(host), str(program), *arguments, "--threads", "1"],
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
             cwd=program.parent,
             env={**os.environ, **variables},

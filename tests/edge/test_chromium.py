@@ -11,8 +11,9 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.site import Site, serve_site
 from tests.edge.hosts import PROGRAMS
-from tests.edge.test_faults import CORRUPTING, SLOW, check_given_up, dying
+from tests.edge.test_faults import CORRUPTING, SLOW, check_embedding, check_given_up, dying
 from tests.support.bundles import package as package_bundle
+from tests.support.bundles import package_embedder
 
 START = """
     const { load, MlrError } = await import("/package/browser/mlr.js");
@@ -20,13 +21,22 @@ START = """
     const nameOf = (error) => (error instanceof MlrError ? error.code : error.name);
     const outcome = (promise) => promise.then(() => "ended", nameOf);
 """
+FORGET = """
+    const files = await navigator.storage.getDirectory();
+    await files.removeEntry("mlr", { recursive: true }).catch(() => undefined);
+"""
 
 
 @pytest.fixture(scope="module")
 def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The package, a tiny bundle, and an empty page."""
-    bundle = package_bundle(tmp_path_factory.mktemp("tiny"), n_layers=4, context_length=8192)
-    folders = {"/package/": package, "/bundle/": bundle, "/programs/": PROGRAMS}
+    folder = tmp_path_factory.mktemp("tiny")
+    folders = {
+        "/package/": package,
+        "/bundle/": package_bundle(folder, n_layers=4, context_length=8192),
+        "/embedder/": package_embedder(folder, context_length=4096),
+        "/programs/": PROGRAMS,
+    }
     with serve_site(folders) as site:
         site.texts["/page.html"] = b"<!doctype html>"
         yield site
@@ -115,8 +125,7 @@ def test_a_bundle_of_another_origin(page: Page, site: Site) -> None:
         ended = run(
             page,
             f"""
-            const files = await navigator.storage.getDirectory();
-            await files.removeEntry("mlr", {{ recursive: true }}).catch(() => undefined);
+            {FORGET}
             return outcome(load("{other.url}/", options).then((model) => model.close()));
             """,
         )
@@ -150,20 +159,44 @@ def test_streams_that_are_given_up(page: Page) -> None:
     assert (closed, closed_after) == ("engine", "engine")
 
 
-def test_a_generation_stops_at_once(page: Page, site: Site, package: Path) -> None:
-    """Counted in tokens and in passes of the kernel."""
+@pytest.mark.parametrize(
+    ("scenario", "bundle", "check"),
+    [("given_up", "/bundle/", check_given_up), ("embedding", "/embedder/", check_embedding)],
+)
+def test_what_runs_stops_at_once(
+    page: Page, site: Site, package: Path, scenario: str, bundle: str, check: Callable[[Any], None]
+) -> None:
+    """Counted in tokens and in passes of the kernel, which are slow here."""
     path = "/package/browser/worker.js"
     site.texts[path] = (SLOW + (package / "browser" / "worker.js").read_text("utf-8")).encode()
-    check_given_up(
-        run(
-            page,
-            """
-            const { faults } = await import("/programs/faults.mjs");
-            return faults(load, "/bundle/").given_up();
-            """,
-        )
-    )
+    script = f"""
+        const {{ faults }} = await import("/programs/faults.mjs");
+        return faults(load, "{bundle}").{scenario}();
+    """
+    check(run(page, script))
     del site.texts[path]
+
+
+def test_a_shard_that_stalls(page: Page, site: Site) -> None:
+    """A server that stops in its middle is given up; the next load goes on from there."""
+    (shard, *_) = (site.folders["/bundle/"] / "shards").iterdir()
+    path = f"/bundle/shards/{shard.name}"
+    site.halts[path] = shard.stat().st_size - 1
+    script = """
+        const loading = load("/bundle/", { ...options, timeout: 300 });
+        return loading.then(
+          (model) => model.close(),
+          ({ name, message }) => `${name}: ${message}`,
+        );
+    """
+    answer = run(page, FORGET + script)
+    assert answer.startswith("FetchError")
+    assert "nothing arrived for 0.3 seconds" in answer
+    del site.halts[path]
+    site.seen.clear()
+    assert run(page, script) is None
+    (asked,) = site.asked(path)
+    assert int(asked.range.removeprefix("bytes=").partition("-")[0]) > 0
 
 
 @pytest.mark.parametrize(

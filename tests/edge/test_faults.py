@@ -22,7 +22,7 @@ import pytest
 from tests.browser.site import Site, serve_site
 from tests.edge.hosts import PROGRAMS, TERMINALS, ask_workerd, printed, terminal, workerd
 from tests.support.bundles import package as package_bundle
-from tests.support.bundles import with_weights
+from tests.support.bundles import package_embedder, with_weights
 
 Ask = Callable[..., list[dict[str, Any]]]
 
@@ -94,6 +94,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     model: dict[str, Any] = {"n_layers": 4, "n_ff": 1024, "context_length": 8192}
     return package_bundle(folder, shard_size=9 * 65536, **model)
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny decoder with embeddings."""
+    return package_embedder(tmp_path_factory.mktemp("embedder"), context_length=4096)
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +421,25 @@ def test_a_generation_stops_at_once_in_an_edge_worker(
     with workerd(modules) as url:
         asked = {"bundle": f"{site.url}/bundle/", "scenario": "given_up"}
         check_given_up(ask_workerd(url, asked))
+
+
+def check_embedding(answers: list[dict[str, Any]]) -> None:
+    """One request was given up as it ran, for far longer than that, one as it waited."""
+    whole, running, waiting, after, closed = answers
+    assert running["name"] == waiting["name"] == "TimeoutError"
+    assert waiting["ms"] < running["ms"] < whole["ms"] / 2
+    assert after == {"value": True}
+    assert closed["code"] == "engine"
+
+
+def test_embedding_stops_at_once(
+    ask: Ask, host: str, package: Path, embedder: Path, tmp_path: Path
+) -> None:
+    """Also in the middle of a text of many passes."""
+    file = f"{TERMINALS[host]}/worker.js"
+    script = (package / file).read_text(encoding="utf-8")
+    path = changed(package, tmp_path, file, SLOW + script)
+    check_embedding(ask("embedding", embedder.as_uri(), path))
 
 
 def test_a_generation_that_is_given_up_before_its_turn(ask: Ask) -> None:

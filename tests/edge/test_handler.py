@@ -16,11 +16,13 @@ import pytest
 
 import mlr
 from mlr_build.cli import main as mlr_build
+from tests.edge.hosts import TERMINALS
 from tests.edge.serving import HOSTS, serve
+from tests.edge.test_faults import SLOW, changed
 from tests.edge.test_same_everywhere import MESSAGES, TEMPLATE
 from tests.parity.tokenizer.trained import trained
 from tests.support.bundles import package as package_bundle
-from tests.support.bundles import with_files
+from tests.support.bundles import package_embedder, with_files
 from tests.support.tiny_bert import tiny_bert
 from tests.unit.server.served import ServerProcess
 
@@ -275,6 +277,44 @@ def test_a_client_that_leaves_frees_the_model(client: httpx.Client) -> None:
             assert next(response.iter_lines()).startswith("data: {")
     assert post(client, max_tokens=1).status_code == 200
     assert time.monotonic() - start < 6 * whole + 1
+
+
+@pytest.mark.parametrize("program", ["node 20", "deno"])
+def test_a_client_that_leaves_stops_the_model_at_once(
+    program: str, hosts: Path, decoder: Path, package: Path, tmp_path: Path
+) -> None:
+    """Counted in passes of the kernel, each of which takes 100 ms more than it would."""
+    file = f"{TERMINALS[program]}/worker.js"
+    script = (package / file).read_text(encoding="utf-8")
+    slow = changed(package, tmp_path, file, SLOW + script)
+    stream = {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": 180, "stream": True}
+    count = {"model": "tiny", "prompt": [5], "max_tokens": 1, "logprobs": 0}
+    with serve(program, decoder, slow, CONTEXT) as url, httpx.Client(timeout=60) as client:
+        with client.stream("POST", f"{url}/v1/completions", json=stream) as response:
+            assert next(response.iter_lines()).startswith("data: {")
+        (choice,) = client.post(f"{url}/v1/completions", json=count).json()["choices"]
+    (passes,) = choice["logprobs"]["token_logprobs"]
+    assert 2 <= -passes <= 8
+
+
+def test_a_client_that_waits_for_embeddings_and_leaves(
+    hosts: Path, package: Path, tmp_path: Path
+) -> None:
+    """The model is free at once. Before an answer begins, of these hosts only Node.js says so."""
+    embedder = package_embedder(tmp_path, context_length=2048)
+    many = {"model": "embedder", "input": [[3 + i] + [5] * 1499 for i in range(24)]}
+    one = {"model": "embedder", "input": "a"}
+    with serve("node 20", embedder, package, 2048) as url, httpx.Client(timeout=60) as client:
+
+        def seconds(body: dict[str, Any]) -> float:
+            start = time.monotonic()
+            assert client.post(f"{url}/v1/embeddings", json=body).status_code == 200
+            return time.monotonic() - start
+
+        whole = seconds(many)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"{url}/v1/embeddings", json=many, timeout=whole / 8)
+        assert seconds(one) < whole / 2
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.edge.hosts import terminal
-from tests.edge.serving import server_program
+from tests.edge.serving import serve, server_program
 from tests.support.bundles import package as package_bundle
 
 PROGRAMS = ["node 20", "deno"]
@@ -55,3 +56,24 @@ def test_a_port_in_use(host: str, package: Path, hosts: Path, bundle: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         assert "ddress already in use" in complaint(host, package, bundle, "--port", port)
+
+
+@pytest.mark.parametrize("host", PROGRAMS)
+def test_answers_are_all_that_is_said(
+    host: str, package: Path, hosts: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """No warnings of the host: after an answer, a stream, and a client that has left."""
+    body = {"model": "tiny", "prompt": "a", "max_tokens": 20}
+    with (
+        (tmp_path / "errors").open("w+", encoding="utf-8") as errors,
+        httpx.Client(timeout=60) as client,
+    ):
+        with serve(host, bundle, package, 192, errors) as url:
+            for stream in (False, True):
+                asked = body | {"stream": stream}
+                assert client.post(f"{url}/v1/completions", json=asked).status_code == 200
+            with client.stream("POST", f"{url}/v1/completions", json=asked) as response:
+                next(response.iter_lines())
+            assert client.post(f"{url}/v1/completions", json=body).status_code == 200
+        errors.seek(0)
+        assert errors.read() == ""

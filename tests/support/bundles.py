@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlr_build.cli import main as mlr_build
+from tests.support.architectures import CASES
 from tests.support.tiny_models import tiny_gguf
 
-__all__ = ["package", "with_files", "with_weights"]
+__all__ = ["package", "package_embedder", "with_files", "with_weights"]
 
 
 def package(
@@ -23,6 +25,15 @@ def package(
         command += ["--shard-size", str(shard_size)]
     assert mlr_build(command) == 0
     return folder / name
+
+
+def package_embedder(folder: Path, *, context_length: int = 128) -> Path:
+    """The bundle of a tiny Qwen 3 Embedding, as `folder/embedder`: a decoder with embeddings."""
+    case = CASES["qwen3-embedding"]
+    case = replace(case, config=replace(case.config, context_length=context_length))
+    command = ["package", str(case.build(folder)), "--out", str(folder / "embedder")]
+    assert mlr_build([*command, "--name", "embedder"]) == 0
+    return folder / "embedder"
 
 
 def with_files(bundle: Path, chat_template: str, tokenizer_json: str | None = None) -> None:

@@ -9,7 +9,7 @@ async function outcome(promise) {
   const start = performance.now();
   try {
     const value = await promise;
-    return { tokenIds: value?.tokenIds };
+    return typeof value === "boolean" ? { value } : { tokenIds: value?.tokenIds };
   } catch (error) {
     return { name: error.name, code: error.code, message: error.message, ms: performance.now() - start };
   }
@@ -158,6 +158,20 @@ export function faults(load, bundle, patience = 250) {
         await model.generate(LONG, { maxTokens: 1 });
         const read = (await passes(model)) - before - given;
         return { streams, prompt: { name, given, read }, same: isSame(whole, await outcome(generate(model, { maxTokens: 5 }))) };
+      }),
+    embedding: () =>
+      withModel(async (model) => {
+        const texts = [LONG, ...Array.from({ length: 8 }, (_, i) => [3, 4 + i])];
+        const start = performance.now();
+        const { vectors } = await model.embed(texts);
+        const ms = performance.now() - start;
+        const running = outcome(model.embed(texts, { signal: AbortSignal.timeout(patience) }));
+        const waiting = outcome(model.embed(texts, { signal: AbortSignal.timeout(patience / 2) }));
+        const after = outcome(model.embed(texts.slice(-1)).then((made) => isSame(made.vectors, vectors.slice(-1))));
+        const closed = outcome(model.embed(texts));
+        const answers = [{ ms }, await running, await waiting, await after];
+        await model.close();
+        return [...answers, await closed];
       }),
     queued: () =>
       withModel(async (model) => {

@@ -67,7 +67,7 @@ export class Connection {
     return { id, answer };
   }
 
-  /** Stop a generation. */
+  /** Stop a generation, or what embeds. */
   stop(id: number): void {
     if (this.#waiting.has(id)) this.#post({ type: "stop", id });
   }

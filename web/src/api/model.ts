@@ -1,6 +1,6 @@
 import { MlrError } from "../shared/errors";
 import type { Chat, Completion, GenerateOptions, ModelInfo, Prompt, Token } from "../shared/protocol";
-import type { Connection } from "./connection";
+import type { Ask, Connection } from "./connection";
 import { asOptions } from "./options";
 import { TokenStream } from "./stream";
 
@@ -59,20 +59,34 @@ export class Model<Info extends ModelInfo = ModelInfo, AnyPrompt extends Prompt 
     onToken: ((token: Token) => void) | undefined,
   ): { answer: Promise<Completion>; stop: () => void } {
     const { signal, ...options } = asOptions(given);
+    const request = { type: "generate", prompt, options, tokens: onToken !== undefined } as const;
+    const { answer, stop } = this.ask<Completion>(request, signal, onToken);
+    const finish = async () => {
+      const completion = await answer;
+      completion.timings.loadMs = this.info.loadMs;
+      return completion;
+    };
+    return { answer: finish(), stop };
+  }
+
+  /** Ask for what `signal`, or `stop`, stops; the answer then rejects, with the signal's reason. */
+  protected ask<Answer>(
+    request: Ask,
+    signal: AbortSignal | undefined,
+    onToken?: (token: Token) => void,
+  ): { answer: Promise<Answer>; stop: () => void } {
     signal?.throwIfAborted();
-    const tokens = onToken !== undefined;
-    const { id, answer } = this.connection.ask({ type: "generate", prompt, options, tokens }, onToken);
+    const { id, answer } = this.connection.ask(request, onToken);
     const stop = () => {
       this.connection.stop(id);
     };
     signal?.addEventListener("abort", stop, { once: true });
     const finish = async () => {
       try {
-        const completion = (await answer) as Completion | null;
+        const value = (await answer) as Answer | null;
         signal?.throwIfAborted();
-        if (completion === null) throw new MlrError("EngineError", "the generation was stopped: the model was closed");
-        completion.timings.loadMs = this.info.loadMs;
-        return completion;
+        if (value === null) throw new MlrError("EngineError", "what was asked for was stopped: the model was closed");
+        return value;
       } finally {
         signal?.removeEventListener("abort", stop);
       }

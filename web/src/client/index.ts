@@ -1,7 +1,7 @@
 /** mlr in JavaScript, without Python: `import { load } from "mlr"`. */
 export { load, type LoadOptions } from "./load";
 export type { Generating } from "../api/model";
-export type { Model } from "./model";
+export type { Embedding, Model } from "./model";
 export type { TokenStream } from "../api/stream";
 export type {
   Alternative,

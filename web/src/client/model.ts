@@ -2,6 +2,9 @@ import { Model as BaseModel } from "../api/model";
 import { asOptions } from "../api/options";
 import type { Chat, Embeddings, EmbedOptions, ModelInfo, Prompt } from "../shared/protocol";
 
+/** Options of `embed`. */
+export type Embedding = EmbedOptions & { signal?: AbortSignal };
+
 /** A loaded model. It runs one generation at a time; further ones wait for their turn. */
 export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
   /** The text of token ids, special tokens left out. */
@@ -18,12 +21,13 @@ export class Model extends BaseModel<ModelInfo, Prompt | Chat> {
   }
 
   /**
-   * A vector for each text, or list of token ids, which are taken as they are. Rejects with
-   * `UnsupportedModelError` when the model has none, `RequestError`, and `ContextLengthError` for a
-   * long text that is not to be cut.
+   * A vector for each text, or list of token ids, which are taken as they are. Aborting `signal`
+   * stops it within a pass. Rejects with the signal's reason then, with `UnsupportedModelError` when
+   * the model has none, `RequestError`, and `ContextLengthError` for a long text that is not to be cut.
    */
-  async embed(texts: string | Prompt[], options: EmbedOptions = {}): Promise<Embeddings> {
-    const request = { type: "embed", texts: typeof texts === "string" ? [texts] : texts, options: asOptions(options) } as const;
-    return (await this.connection.ask(request).answer) as Embeddings;
+  async embed(texts: string | Prompt[], options: Embedding = {}): Promise<Embeddings> {
+    const { signal, ...rest } = asOptions(options);
+    const request = { type: "embed", texts: typeof texts === "string" ? [texts] : texts, options: rest } as const;
+    return this.ask<Embeddings>(request, signal).answer;
   }
 }

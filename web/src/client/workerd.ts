@@ -17,7 +17,7 @@ import type { LoadOptions as UsualOptions } from "./load";
 import { Model } from "./model";
 
 export type { Generating } from "../api/model";
-export type { Model } from "./model";
+export type { Embedding, Model } from "./model";
 export type { TokenStream } from "../api/stream";
 export type * from "../shared/protocol";
 export { MlrError } from "../shared/errors";

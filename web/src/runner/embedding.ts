@@ -8,14 +8,18 @@ import type { TextTokenizer } from "./tokenizer";
 
 const KNOWN = new Set(["promptName", "normalize", "truncate"]);
 
-/** Throws `UnsupportedModelError`, `RequestError`, `ContextLengthError`. */
+/**
+ * Embed; null when `stopped` says so after a pass. Throws `UnsupportedModelError`, `RequestError`,
+ * `ContextLengthError`.
+ */
 export async function embed(
   engine: Engine,
   tokenizer: TextTokenizer,
   settings: EmbeddingSettings | null,
   texts: Prompt[],
   options: EmbedOptions,
-): Promise<Embeddings> {
+  stopped: () => boolean,
+): Promise<Embeddings | null> {
   const normalized = engine.embedsNormalized();
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name)) throw wrong(`unknown option ${name} of embed`);
@@ -43,9 +47,10 @@ export async function embed(
   });
   for (const text of ids) engine.checkPrompt(text);
   const vectors: Float32Array[] = [];
-  while (vectors.length < ids.length) {
-    vectors.push(...engine.embed(ids.slice(vectors.length)));
+  for (const made of engine.embed(ids)) {
+    vectors.push(...made);
     await scope.turn();
+    if (stopped()) return null;
   }
   if (normalize && !normalized) vectors.forEach(scale);
   return { vectors, tokens: ids.reduce((sum, { length }) => sum + length, 0), truncated };

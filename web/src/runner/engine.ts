@@ -110,11 +110,23 @@ export class Engine {
   }
 
   /**
-   * The embeddings of the first texts, as many as one pass takes: an encoder's whole texts beside
-   * each other, or a decoder's single text.
+   * The embeddings of texts, in their order: after each pass those that it has completed. A pass
+   * takes as many of an encoder's whole texts as fit beside each other, or a part of a decoder's text.
    */
-  embed(texts: number[][]): Float32Array[] {
-    if (this.#shape.causal) return [this.#embedByDecoder(texts[0] ?? [])];
+  *embed(texts: number[][]): Generator<Float32Array[], void, undefined> {
+    for (let next = 0; next < texts.length; ) {
+      if (this.#shape.causal) {
+        yield* this.#embedByDecoder(texts[next++] ?? []);
+      } else {
+        const made = this.#embedByEncoder(texts.slice(next));
+        next += made.length;
+        yield made;
+      }
+    }
+  }
+
+  /** One pass, for the first texts. */
+  #embedByEncoder(texts: number[][]): Float32Array[] {
     let [count, total] = [0, 0];
     for (const { length } of texts) {
       if (count > 0 && total + length > this.#batch) break;
@@ -128,12 +140,12 @@ export class Engine {
     return part.map((_, row) => this.#embedding(row));
   }
 
-  #embedByDecoder(text: number[]): Float32Array {
+  *#embedByDecoder(text: number[]): Generator<Float32Array[], void, undefined> {
     for (let start = this.reuse(text); start < text.length; start += this.#batch) {
       const end = Math.min(start + this.#batch, text.length);
       this.evaluate(text.slice(start, end), end === text.length);
+      yield end === text.length ? [this.#embedding(0)] : [];
     }
-    return this.#embedding(0);
   }
 
   #embedding(row: number): Float32Array {

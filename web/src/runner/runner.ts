@@ -18,7 +18,7 @@ export class Runner {
   /** Resolves when all that was asked before has ended. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #stopped = new Set<number>();
-  /** Of each generation whose turn has not come: answers that it was stopped. */
+  /** Of each request whose turn has not come: answers that it was stopped. */
   readonly #queued = new Map<number, () => void>();
 
   constructor(surroundings: (timeout: number | undefined) => Surroundings, reply: (reply: Reply) => void) {
@@ -67,11 +67,11 @@ export class Runner {
       case "load":
         return this.#inTurn(() => this.#load(request));
       case "generate":
-        return this.#queue(request);
+        return this.#queue(request.id, (stopped) => this.#generate(request, stopped));
       case "logits":
         return this.#inTurn(() => this.#logits(request.ids));
       case "embed":
-        return this.#inTurn(() => this.#embed(request));
+        return this.#queue(request.id, (stopped) => this.#embed(request, stopped));
     }
   }
 
@@ -87,14 +87,14 @@ export class Runner {
     return result;
   }
 
-  /** A generation, which when it is stopped does not wait for its turn. */
-  #queue(request: Extract<Asked, { type: "generate" }>): Promise<unknown> {
-    const { id } = request;
+  /** What can be stopped, also before its turn has come; then the answer is null. */
+  #queue(id: number, work: (stopped: () => boolean) => Promise<unknown>): Promise<unknown> {
+    const stopped = () => this.#closed || this.#stopped.has(id);
     return new Promise((resolve, reject) => {
       this.#queued.set(id, () => {
         resolve(null);
       });
-      this.#inTurn(() => (this.#queued.delete(id) ? this.#generate(request) : null)).then(resolve, reject);
+      this.#inTurn(() => (this.#queued.delete(id) && !stopped() ? work(stopped) : null)).then(resolve, reject);
     });
   }
 
@@ -114,9 +114,10 @@ export class Runner {
     return model.info;
   }
 
-  async #generate({ id, prompt, options, tokens }: Extract<Asked, { type: "generate" }>): Promise<unknown> {
-    const stopped = () => this.#closed || this.#stopped.has(id);
-    if (stopped()) return null;
+  async #generate(
+    { id, prompt, options, tokens }: Extract<Asked, { type: "generate" }>,
+    stopped: () => boolean,
+  ): Promise<unknown> {
     const { engine, tokenizer } = this.#loaded();
     engine.checkGenerates();
     const checked = checkOptions(options);
@@ -127,9 +128,12 @@ export class Runner {
     });
   }
 
-  async #embed({ texts, options }: Extract<Asked, { type: "embed" }>): Promise<Embeddings> {
+  async #embed(
+    { texts, options }: Extract<Asked, { type: "embed" }>,
+    stopped: () => boolean,
+  ): Promise<Embeddings | null> {
     const { engine, tokenizer, embedding } = this.#loaded();
-    return embed(engine, tokenizer, embedding, texts, options);
+    return embed(engine, tokenizer, embedding, texts, options, stopped);
   }
 
   #prompt(prompt: Prompt | Chat): number[] {
