@@ -3,8 +3,8 @@
 The kernel says itself what it takes; what the JavaScript around it takes was measured.
 `JSON_FACTOR` is for a tokenizer.json, which is read as objects, from V8's heap after a collection,
 with Gemma's (8.7 MB: 10.6 bytes a byte while it is read, 9.6 later) and MiniLM's (0.5 MB: 10.6 and
-7.6). `PACKED_FACTOR` is for packed tables, which are used where they lie: Gemma's (4.0 MB) take 4.4,
-and for a moment the pieces that they come in besides.
+7.6). `PACKED_FACTOR` is for packed tables, which are used where they lie: Gemma's (4.0 MB) take
+4.4, and for a moment the pieces that they come in besides.
 `SCRIPT_MEMORY` is by how much workerd's resident memory grew with a first answer, less kernel and
 tokenizer: 14 to 18 MB with a model of 1 MB, 27 to 29 MB with one of 25 MB, much of it waiting to be
 collected.
