@@ -127,12 +127,7 @@ export class PythonHost {
     onProgress: OnProgress,
   ): Promise<[Kernel, Stored]> {
     const loading = await Loading.begin({ ...layout, total }, specification, this.#means(), onProgress);
-    try {
-      return await loading.finish();
-    } catch (error) {
-      loading.cancel();
-      throw error;
-    }
+    return loading.finish();
   }
 
   #means(): Means {

@@ -67,15 +67,11 @@ export class Preparation {
    * if another one is wanted.
    */
   async take(wanted: Wanted, onProgress: OnProgress): Promise<[Kernel, Stored] | null> {
-    const others = identity(wanted) !== identity(this.#wanted);
-    if (!others) this.#reports.to = onProgress;
-    try {
-      const loaded = await this.#loading.finish(); // also of others: two must not store the same files at once
-      if (!others) return loaded;
-    } catch (error) {
-      this.#loading.cancel();
-      if (!others) throw error;
+    if (identity(wanted) === identity(this.#wanted)) {
+      this.#reports.to = onProgress;
+      return this.#loading.finish();
     }
+    await this.#loading.finish().catch(() => undefined); // two must not store the same files at once
     this.#loading.cancel();
     return null;
   }

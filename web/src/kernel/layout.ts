@@ -41,9 +41,10 @@ export interface Instance {
  * out for the build that addresses 64, where it runs, as `buildFor` then takes that.
  */
 export async function plan(builds: KernelBuilds, layout: Layout): Promise<number[]> {
-  const sizes = measure(await builds.usual, layout);
-  const [total = 0] = sizes;
-  return total > MAX_MEMORY && builds.wide ? measure(await builds.wide(), layout) : sizes;
+  const usual = await builds.usual;
+  const sizes = measure(usual, layout);
+  const module = await buildFor(sizes[0] ?? 0, builds);
+  return module === usual ? sizes : measure(module, layout);
 }
 
 function measure(module: KernelModule, layout: Layout): number[] {

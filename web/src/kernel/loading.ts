@@ -74,13 +74,21 @@ export class Loading {
     return new Loading(await buildFor(layout.total, means.builds), layout, spec, means, onProgress);
   }
 
-  /** The kernel with its weights in place and its threads started, and how the weights are stored. */
+  /**
+   * The kernel with its weights in place and its threads started, and how the weights are stored.
+   * When that fails nothing is left of it.
+   */
   async finish(): Promise<[Kernel, Stored]> {
     this.#loader?.port.post({ type: "hand over" } satisfies HandOverRequest);
-    const [instance, stored] = await this.#loaded;
-    this.#kernel = new Kernel(this.#module, instance, this.#threads);
-    await this.#kernel.start(this.#loader, this.#helpers);
-    return [this.#kernel, stored];
+    try {
+      const [instance, stored] = await this.#loaded;
+      this.#kernel = new Kernel(this.#module, instance, this.#threads);
+      await this.#kernel.start(this.#loader, this.#helpers);
+      return [this.#kernel, stored];
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
   }
 
   /** Leave nothing of it: end the workers that it has begun with, also those of the kernel. */
