@@ -148,11 +148,14 @@ def changed(package: Path, folder: Path, file: str, text: str) -> Path:
     return copy
 
 
+def begun(package: Path, folder: Path, file: str, code: str) -> Path:
+    """A copy of the package in which a script begins with `code`."""
+    return changed(package, folder, file, code + (package / file).read_text(encoding="utf-8"))
+
+
 def with_idle_thread(package: Path, folder: Path, host: str, instead: str) -> Path:
     """A copy of the package whose kernel threads do `instead` of computing."""
-    file = f"{host}/thread.js"
-    script = (package / file).read_text(encoding="utf-8")
-    return changed(package, folder, file, IDLE_THREAD.replace("INSTEAD", instead) + script)
+    return begun(package, folder, f"{host}/thread.js", IDLE_THREAD.replace("INSTEAD", instead))
 
 
 def dying(script: str) -> str:
@@ -401,9 +404,8 @@ def check_given_up(answer: Any) -> None:
 
 def test_a_generation_stops_at_once(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
     """Counted in tokens and in passes of the kernel."""
-    file = f"{TERMINALS[host]}/worker.js"
-    script = (package / file).read_text(encoding="utf-8")
-    check_given_up(ask("given_up", path=changed(package, tmp_path, file, SLOW + script)))
+    slow = begun(package, tmp_path, f"{TERMINALS[host]}/worker.js", SLOW)
+    check_given_up(ask("given_up", path=slow))
 
 
 def test_a_generation_stops_at_once_in_an_edge_worker(
@@ -436,10 +438,8 @@ def test_embedding_stops_at_once(
     ask: Ask, host: str, package: Path, embedder: Path, tmp_path: Path
 ) -> None:
     """Also in the middle of a text of many passes."""
-    file = f"{TERMINALS[host]}/worker.js"
-    script = (package / file).read_text(encoding="utf-8")
-    path = changed(package, tmp_path, file, SLOW + script)
-    check_embedding(ask("embedding", embedder.as_uri(), path))
+    slow = begun(package, tmp_path, f"{TERMINALS[host]}/worker.js", SLOW)
+    check_embedding(ask("embedding", embedder.as_uri(), slow))
 
 
 def test_a_generation_that_is_given_up_before_its_turn(ask: Ask) -> None:
@@ -497,9 +497,8 @@ def test_a_thread_that_ended_without_a_word(
 
 
 def test_a_trap(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
-    file = f"{TERMINALS[host]}/worker.js"
-    script = (package / file).read_text(encoding="utf-8")
-    check_trap(ask("trap", path=changed(package, tmp_path, file, CORRUPTING + script)))
+    broken = begun(package, tmp_path, f"{TERMINALS[host]}/worker.js", CORRUPTING)
+    check_trap(ask("trap", path=broken))
 
 
 def check_trap(answers: list[dict[str, Any]]) -> None:
@@ -512,9 +511,7 @@ def check_trap(answers: list[dict[str, Any]]) -> None:
 
 def test_memory_that_the_host_refuses(ask: Ask, host: str, package: Path, tmp_path: Path) -> None:
     file = f"{TERMINALS[host]}/thread.js"  # the worker that loads makes the memory
-    script = (package / file).read_text(encoding="utf-8")
-    path = changed(package, tmp_path, file, SCARCE + script)
-    (answer,) = ask("load", path=path)
+    (answer,) = ask("load", path=begun(package, tmp_path, file, SCARCE))
     assert answer["code"] == "capacity"
     assert "smaller contextLength" in answer["message"]
     assert codes(ask("load")) == [""]

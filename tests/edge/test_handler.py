@@ -18,7 +18,7 @@ import mlr
 from mlr_build.cli import main as mlr_build
 from tests.edge.hosts import TERMINALS
 from tests.edge.serving import HOSTS, serve
-from tests.edge.test_faults import SLOW, changed
+from tests.edge.test_faults import SLOW, begun
 from tests.edge.test_same_everywhere import MESSAGES, TEMPLATE
 from tests.parity.tokenizer.trained import trained
 from tests.support.bundles import package as package_bundle
@@ -284,9 +284,7 @@ def test_a_client_that_leaves_stops_the_model_at_once(
     program: str, hosts: Path, decoder: Path, package: Path, tmp_path: Path
 ) -> None:
     """Counted in passes of the kernel, each of which takes 100 ms more than it would."""
-    file = f"{TERMINALS[program]}/worker.js"
-    script = (package / file).read_text(encoding="utf-8")
-    slow = changed(package, tmp_path, file, SLOW + script)
+    slow = begun(package, tmp_path, f"{TERMINALS[program]}/worker.js", SLOW)
     stream = {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": 180, "stream": True}
     count = {"model": "tiny", "prompt": [5], "max_tokens": 1, "logprobs": 0}
     with serve(program, decoder, slow, CONTEXT) as url, httpx.Client(timeout=60) as client:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.edge.serving import serve
-from tests.edge.test_faults import CORRUPTING, changed
+from tests.edge.test_faults import CORRUPTING, begun
 from tests.support.bundles import package as package_bundle
 
 TRAPS = list(range(30, 43))  # a pass of 13 tokens, which CORRUPTING waits for
@@ -17,8 +17,7 @@ FINE = [3, 4, 5]
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_trap(stream: bool, package: Path, hosts: Path, tmp_path: Path) -> None:
-    script = (package / "node" / "worker.js").read_text(encoding="utf-8")
-    broken = changed(package, tmp_path, "node/worker.js", CORRUPTING + script)
+    broken = begun(package, tmp_path, "node/worker.js", CORRUPTING)
     bundle = package_bundle(tmp_path)
 
     with serve("node 20", bundle, broken, 192) as url, httpx.Client(timeout=60) as client:
@@ -35,10 +34,8 @@ def test_a_trap(stream: bool, package: Path, hosts: Path, tmp_path: Path) -> Non
 
 def test_a_trap_in_the_middle_of_a_stream(package: Path, hosts: Path, tmp_path: Path) -> None:
     """The status has been sent; the error is the last event."""
-    script = (package / "node" / "worker.js").read_text(encoding="utf-8")
     corrupting = CORRUPTING.replace("count === 13", "(++passes === 4)")
-    script = f"let passes = 0;{corrupting}{script}"
-    broken = changed(package, tmp_path, "node/worker.js", script)
+    broken = begun(package, tmp_path, "node/worker.js", f"let passes = 0;{corrupting}")
     bundle = package_bundle(tmp_path)
     body = {"model": "tiny", "prompt": FINE, "max_tokens": 9, "temperature": 0, "stream": True}
     with serve("node 20", bundle, broken, 192) as url, httpx.Client(timeout=60) as client:
